@@ -1,0 +1,57 @@
+"""The runtime contract: what an operator writes for a runtime and what the runtime says of itself."""
+
+from aixgo.contract.paths import RUNTIME_JSON, TLS_CA, TLS_CERT, TLS_KEY, RuntimePaths
+from aixgo.contract.revision import content_hash, with_revisions
+from aixgo.contract.runtime_config import (
+    AdminConfig,
+    AgentConfig,
+    AgentToolConfig,
+    FileSessionConfig,
+    GrpcConfig,
+    LimitsConfig,
+    McpToolConfig,
+    ModelConfig,
+    PromptConfig,
+    RedisSessionConfig,
+    RouteConfig,
+    RuntimeConfig,
+    RuntimeIdentity,
+    SecretFile,
+    SessionBackendConfig,
+    SessionConfig,
+    TLSConfig,
+    ToolConfig,
+)
+from aixgo.contract.statusz import AgentStatus, SessionStatus, Statusz, TLSStatus
+
+__all__ = [
+    "RUNTIME_JSON",
+    "TLS_CA",
+    "TLS_CERT",
+    "TLS_KEY",
+    "AdminConfig",
+    "AgentConfig",
+    "AgentStatus",
+    "AgentToolConfig",
+    "FileSessionConfig",
+    "GrpcConfig",
+    "LimitsConfig",
+    "McpToolConfig",
+    "ModelConfig",
+    "PromptConfig",
+    "RedisSessionConfig",
+    "RouteConfig",
+    "RuntimeConfig",
+    "RuntimeIdentity",
+    "RuntimePaths",
+    "SecretFile",
+    "SessionBackendConfig",
+    "SessionConfig",
+    "SessionStatus",
+    "Statusz",
+    "TLSConfig",
+    "TLSStatus",
+    "ToolConfig",
+    "content_hash",
+    "with_revisions",
+]

@@ -1,0 +1,198 @@
+"""``runtime.json``: what the operator writes for a runtime and the runtime reads. One model for both sides."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from aixgo.contract.model import ContractModel
+from aixgo.version import CONTRACT_VERSION
+
+AgentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+
+
+class SecretFile(ContractModel):
+    """A value in a file below the secrets directory: ``<secret>/<key>``. The value itself is never in the configuration."""
+
+    secret: str
+    key: str
+
+
+class RuntimeIdentity(ContractModel):
+    """Who this runtime is. Its SPIFFE id is ``spiffe://<trustDomain>/ns/<namespace>/agentruntime/<name>``."""
+
+    name: str
+    namespace: str
+    trust_domain: str = "cluster.local"
+    cluster_domain: str = "cluster.local"
+
+    @property
+    def spiffe_id(self) -> str:
+        """The URI SAN that this runtime's certificate carries."""
+        return f"spiffe://{self.trust_domain}/ns/{self.namespace}/agentruntime/{self.name}"
+
+
+class GrpcConfig(ContractModel):
+    """The gRPC listener. A change needs a restart."""
+
+    port: int = 50051
+    max_connection_age_seconds: int = 600
+    max_message_bytes: int = 16 * 1024 * 1024
+
+
+class AdminConfig(ContractModel):
+    """The plaintext admin HTTP listener (health, metrics, statusz). A change needs a restart."""
+
+    port: int = 8080
+
+
+class LimitsConfig(ContractModel):
+    """Limits of the whole process."""
+
+    #: 0: no limit.
+    max_concurrent_calls: int = 0
+    drain_timeout_seconds: int = 120
+
+
+class TLSConfig(ContractModel):
+    """How the gRPC port is protected; the files are in the TLS directory of the contract."""
+
+    mode: Literal["Mutual", "External", "Disabled"] = "Mutual"
+
+
+class ModelConfig(ContractModel):
+    """The model behind an agent."""
+
+    provider: Literal["openai", "anthropic", "google", "xai", "huggingface", "test"] = "openai"
+    name: str
+    base_url: str | None = Field(default=None, alias="baseURL")
+    api_key: SecretFile | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+
+
+class PromptConfig(ContractModel):
+    """The system prompt: either the text, or the file of a Secret that holds it."""
+
+    text: str | None = None
+    secret: SecretFile | None = None
+
+
+class McpToolConfig(ContractModel):
+    """An MCP server over streamable HTTP. Every key of the Secret directory ``headersSecret`` is a header."""
+
+    url: str
+    headers_secret: str | None = None
+    allowed_tools: tuple[str, ...] = ()
+
+
+class AgentToolConfig(ContractModel):
+    """Another agent as a tool; its address is in :attr:`RuntimeConfig.routes`."""
+
+    name: str
+    namespace: str
+
+
+class ToolConfig(ContractModel):
+    """One tool of an agent: exactly one of ``mcp`` and ``agent`` is set."""
+
+    name: str
+    mcp: McpToolConfig | None = None
+    agent: AgentToolConfig | None = None
+
+
+class SessionConfig(ContractModel):
+    """How an agent uses sessions."""
+
+    mode: Literal["Persistent", "Stateless"] = "Persistent"
+    #: None: the backend's default. 0: sessions never expire.
+    ttl_seconds: int | None = None
+    #: How many of the newest messages the agent sees. None: all of them.
+    history_limit: int | None = None
+    concurrency: Literal["Serialize", "Parallel"] = "Serialize"
+
+
+class AgentConfig(ContractModel):
+    """One agent of the runtime, resolved: no reference to another object is left in it."""
+
+    name: AgentName
+    namespace: str
+    #: Hash of this agent's part of the configuration. The runtime reports it in ``/statusz`` once it serves it.
+    revision: str = ""
+    role: Literal["react", "classifier", "aggregator", "planner", "producer", "logger", "custom"] = "react"
+    operating_mode: Literal["Running", "Suspended"] = "Running"
+    description: str = ""
+    handler: str | None = None
+    role_config: dict[str, Any] = Field(default_factory=dict)
+    prompt: PromptConfig = PromptConfig()
+    model: ModelConfig | None = None
+    tools: tuple[ToolConfig, ...] = ()
+    session: SessionConfig = SessionConfig()
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    timeout_seconds: int = 30
+    #: Namespaces whose callers may call this agent (selectors are already resolved). ``("*",)`` is every namespace.
+    allowed_caller_namespaces: tuple[str, ...] = ()
+
+
+class RouteConfig(ContractModel):
+    """Where an agent of another runtime is: what a caller dials and whom it must meet there."""
+
+    agent: str
+    namespace: str
+    #: ``dns:///<runtime>-pods.<namespace>.svc.<clusterDomain>:<port>``
+    address: str
+    server_name: str
+    spiffe_id: str
+
+
+class RedisSessionConfig(ContractModel):
+    """A Redis session backend."""
+
+    mode: Literal["Standalone", "Sentinel", "Cluster"] = "Standalone"
+    addresses: tuple[str, ...]
+    database: int = 0
+    sentinel_master: str | None = None
+    username: SecretFile | None = None
+    password: SecretFile | None = None
+    tls: bool = True
+    #: Whether the session TLS directory holds a client certificate (``tls.crt``, ``tls.key``) beside ``ca.crt``.
+    client_certificate: bool = False
+    server_name: str | None = None
+
+
+class FileSessionConfig(ContractModel):
+    """A File session backend on the volume of the sessions directory."""
+
+    durability: Literal["fsync", "os"] = "fsync"
+
+
+class SessionBackendConfig(ContractModel):
+    """The session backend: exactly one of ``redis`` and ``file`` is set, as ``type`` says."""
+
+    type: Literal["Redis", "File"]
+    #: The prefix that is really used: ``<keyPrefix><namespace of the runtime>:``.
+    key_prefix: str = "aixgo:sessions:"
+    #: Sliding time to live of a session without a TTL of its own. 0: none.
+    default_ttl_seconds: int = 0
+    redis: RedisSessionConfig | None = None
+    file: FileSessionConfig | None = None
+
+
+class RuntimeConfig(ContractModel):
+    """The whole of ``runtime.json``."""
+
+    #: Major version of the contract. A runtime refuses a higher one than its own.
+    contract: int = CONTRACT_VERSION
+    #: Hash of everything below. ``/statusz`` reports the one that is being served.
+    revision: str = ""
+    runtime: RuntimeIdentity
+    grpc: GrpcConfig = GrpcConfig()
+    admin: AdminConfig = AdminConfig()
+    limits: LimitsConfig = LimitsConfig()
+    tls: TLSConfig = TLSConfig()
+    agents: tuple[AgentConfig, ...] = ()
+    routes: tuple[RouteConfig, ...] = ()
+    sessions: SessionBackendConfig | None = None

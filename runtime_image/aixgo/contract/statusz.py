@@ -1,0 +1,55 @@
+"""``/statusz``: what a runtime says of itself. The operator derives every truthful condition from it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from aixgo.contract.model import ContractModel
+from aixgo.version import CONTRACT_VERSION
+
+
+class AgentStatus(ContractModel):
+    """One agent as it is being served."""
+
+    name: str
+    ready: bool
+    #: Revision of the agent's configuration that is being served (not the one that failed to load).
+    revision: str
+    #: Why the newest configuration of this agent could not be loaded, or why it is not ready. Never a secret.
+    error: str | None = None
+
+
+class TLSStatus(ContractModel):
+    """The certificate that new connections meet."""
+
+    mode: Literal["Mutual", "External", "Disabled"]
+    serial_number: str | None = None
+    sha256_fingerprint: str | None = None
+    not_after: str | None = None
+    #: SHA-256 of each CA certificate in the trust bundle.
+    trust_bundle: tuple[str, ...] = ()
+    last_reload_error: str | None = None
+
+
+class SessionStatus(ContractModel):
+    """The session backend as this runtime sees it."""
+
+    type: Literal["Redis", "File", "None"]
+    ready: bool
+    error: str | None = None
+
+
+class Statusz(ContractModel):
+    """The JSON document at ``/statusz``."""
+
+    version: str
+    contract: int = CONTRACT_VERSION
+    started_at: str
+    config_revision: str
+    draining: bool = False
+    in_flight: int = 0
+    agents: tuple[AgentStatus, ...] = ()
+    tls: TLSStatus
+    sessions: SessionStatus
+    #: Why the newest ``runtime.json`` was refused; the previous one goes on being served.
+    last_config_error: str | None = None
