@@ -1,0 +1,56 @@
+# Everything a developer types. Two commands matter: `make demo` and `make test`; both set up what they need.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export AIXGO_DEV_CACHE ?= $(HOME)/.cache/aixgo-dev
+PY := .venv/bin/python
+CLUSTER := $(PY) -m tests.support.cluster
+
+.PHONY: help setup demo test test-fast lint generate lock images cluster cluster-down kubeconfig prerequisites clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: ## make .venv in the checkout, every extra, locked versions
+	@tests/support/setup_venv.sh
+
+prerequisites: setup
+	@$(CLUSTER) prerequisites
+
+demo: prerequisites ## cluster, images, chart, examples/quickstart, a conversation that survives its pod
+	@$(PY) -m tests.support.demo
+
+test: prerequisites ## every test, the end-to-end ones included
+	@$(PY) -m pytest tests
+
+test-fast: setup ## unit tests only: no root, no cluster, under a minute
+	@$(PY) -m pytest tests/unit
+
+lint: setup ## ruff, mypy --strict, import contracts
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+generate: setup ## CRDs and gRPC code from their sources
+	@$(PY) runtime_image/proto/generate.py
+	@$(PY) -m aixgo_operator.api.crdgen .
+
+lock: setup ## new versions into requirements/*.lock
+	@tests/support/lock.sh
+
+images: prerequisites ## build the images and print where they are
+	@$(CLUSTER) images
+
+cluster: prerequisites ## a kind cluster for development
+	@$(CLUSTER) up
+
+cluster-down: ## remove it without a trace
+	@if [ -x $(PY) ]; then $(CLUSTER) down; fi
+
+kubeconfig: ## print the path of the cluster's kubeconfig
+	@$(CLUSTER) kubeconfig
+
+clean: cluster-down ## remove the cluster and what was built in the checkout (the cache stays)
+	@rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
