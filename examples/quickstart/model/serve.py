@@ -38,7 +38,7 @@ def parameters(model: Path, host: str, port: int) -> xllamacpp.CommonParams:
     params.n_parallel = SLOTS
     params.n_ctx = CONTEXT_TOKENS_PER_SLOT * SLOTS
     params.n_batch = params.n_ubatch = BATCH_TOKENS
-    # The defaults: up to 8 GiB of old prompts, and a context as large as the memory of the whole machine allows.
+    # The defaults: up to 8 GiB of old prompts, and a context as large as all of the memory allows.
     params.cache_ram_mib = 0
     params.fit_params = False
     params.ui = False
