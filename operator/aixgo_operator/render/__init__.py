@@ -1,0 +1,1 @@
+"""Resolved inputs to Kubernetes manifests: plain dictionaries, no I/O."""
