@@ -122,6 +122,14 @@ class CustomResource(ApiModel):
     #: As stored. The operator compares it with what it would write, so it must not be reshaped here.
     status: dict[str, Any] = Field(default_factory=dict)
 
+    @classmethod
+    def spec_model(cls) -> type[ApiModel]:
+        """Return the model of ``spec``."""
+        annotation = cls.model_fields["spec"].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, ApiModel)):
+            raise TypeError(f"{cls.__name__} has no model of its spec")
+        return annotation
+
     @property
     def name(self) -> str:
         """``metadata.name``."""
