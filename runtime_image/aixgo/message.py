@@ -1,0 +1,128 @@
+"""Messages: what agents receive and answer, and what a session stores (Go: agent.Message)."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar, cast
+
+import orjson
+
+T = TypeVar("T")
+
+#: Types that :meth:`Message.payload_as` checks by itself. For others it loads pydantic.
+_PLAIN_TYPES: Final = (dict, list, str, int, float, bool)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation. It cannot be changed; :meth:`with_metadata` returns another one.
+
+    ``payload`` is JSON text when the message comes from :meth:`new`. Messages that the Go program wrote may hold any text.
+    ``timestamp`` is RFC 3339 in UTC, to the second, or empty.
+    """
+
+    id: str
+    type: str
+    payload: str
+    timestamp: str
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def new(cls, type: str, payload: Any) -> Message:  # noqa: A002 - the Go name of the field
+        """Return a message with a new id and the present time (Go: NewMessage).
+
+        Args:
+            type: What the message is, such as ``user`` or ``question``.
+            payload: Anything that JSON can express, a dataclass or a pydantic model; it is stored as JSON text.
+
+        Raises:
+            TypeError: the payload cannot be expressed as JSON.
+        """
+        try:
+            text = orjson.dumps(payload, default=_jsonable).decode()
+        except orjson.JSONEncodeError as error:
+            raise TypeError(f"payload cannot be expressed as JSON: {error}") from error
+        return cls(
+            id=str(uuid.uuid4()), type=type, payload=text, timestamp=rfc3339_seconds(datetime.now(UTC))
+        )
+
+    def with_metadata(self, key: str, value: Any) -> Message:
+        """Return a copy with one more entry in its metadata (Go: WithMetadata)."""
+        return dataclasses.replace(self, metadata={**self.metadata, key: value})
+
+    def payload_as(self, type_: type[T]) -> T:
+        """Return the payload, parsed from JSON and checked against ``type_`` (Go: UnmarshalPayload).
+
+        ``type_`` is a plain type such as ``dict``, or whatever pydantic validates: a model, a dataclass, ``list[int]``.
+
+        Raises:
+            ValueError: the payload is empty, is not JSON, or does not fit.
+        """
+        if not self.payload:
+            raise ValueError("payload is empty")
+        if type_ in _PLAIN_TYPES:
+            value = orjson.loads(self.payload)
+            if not isinstance(value, type_) or (isinstance(value, bool) and type_ is not bool):
+                raise ValueError(f"payload is {type(value).__name__}, not {type_.__name__}")
+            return cast("T", value)
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(type_).validate_json(self.payload)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the message as the JSON object that Aixgo stores. Empty metadata is left out."""
+        data: dict[str, Any] = {"id": self.id}
+        if self.metadata:
+            data["metadata"] = dict(self.metadata)
+        data["payload"] = self.payload
+        data["timestamp"] = self.timestamp
+        data["type"] = self.type
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Message:
+        """Return the message of such a JSON object. As in Go, a missing or wrongly typed value counts as empty."""
+        metadata = data.get("metadata")
+        return cls(
+            id=_text(data.get("id")),
+            type=_text(data.get("type")),
+            payload=_text(data.get("payload")),
+            timestamp=_text(data.get("timestamp")),
+            metadata=metadata if isinstance(metadata, dict) else {},
+        )
+
+    def to_json(self) -> str:
+        """Return :meth:`to_dict` as JSON text."""
+        return orjson.dumps(self.to_dict()).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Message:
+        """Return the message of such a text.
+
+        Raises:
+            ValueError: it is not a JSON object.
+        """
+        data = orjson.loads(text)
+        if not isinstance(data, dict):
+            raise ValueError("a message is a JSON object")
+        return cls.from_dict(data)
+
+
+def rfc3339_seconds(moment: datetime) -> str:
+    """Return a moment as RFC 3339 in UTC, to the second: what Go writes into a message."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _jsonable(value: Any) -> Any:
+    dump = getattr(value, "model_dump", None)
+    if callable(dump):
+        return dump(mode="json")
+    raise TypeError(f"{type(value).__name__} is not JSON serializable")
