@@ -1,0 +1,225 @@
+"""Bring the objects that the operator owns to what it wants: apply what differs, never adopt, prune the
+rest."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from aixgo_operator.api.constants import ANNOTATION_APPLIED_HASH
+from aixgo_operator.kube.diff import differences, manifest_hash
+from aixgo_operator.kube.errors import AlreadyExistsError, ConflictError
+from aixgo_operator.kube.resources import resource_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from aixgo_operator.kube.client import KubeClient
+    from aixgo_operator.kube.resources import Manifest, Resource
+
+log = logging.getLogger(__name__)
+
+#: What pods mount comes before the pods; what watches them comes after.
+_ORDER: Final = {
+    "ServiceAccount": 0,
+    "ConfigMap": 1,
+    "Secret": 1,
+    "Certificate": 1,
+    "PersistentVolumeClaim": 1,
+    "Service": 2,
+    "NetworkPolicy": 2,
+    "Deployment": 3,
+    "StatefulSet": 3,
+}
+
+
+class Children(Protocol):
+    """What is known of the objects in the cluster (the operator's cache)."""
+
+    def find(self, resource: Resource, namespace: str | None, name: str) -> Manifest | None:
+        """Return the object as last seen."""
+
+    def owned_by(self, uid: str) -> list[Manifest]:
+        """Return the objects whose controller is the object with that uid."""
+
+    def put(self, manifest: Manifest) -> bool:
+        """Remember a newer state of an object; tell whether it was new."""
+
+    def discard(self, manifest: Manifest) -> None:
+        """Forget an object that was deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildKey:
+    """Kind and name of a child, in the namespace of its owner."""
+
+    kind: str
+    name: str
+
+
+@dataclass(slots=True)
+class ApplyResult:
+    """What a round of :meth:`Applier.apply` did."""
+
+    written: list[ChildKey] = field(default_factory=list)
+    deleted: list[ChildKey] = field(default_factory=list)
+    #: Objects of our children's names that belong to somebody else. Nothing was changed in them.
+    conflicts: list[ChildKey] = field(default_factory=list)
+    #: Children in the way that are being deleted: try again soon.
+    waiting: list[ChildKey] = field(default_factory=list)
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was written."""
+        return bool(self.written or self.deleted)
+
+    def wrote(self, *kinds: str) -> bool:
+        """Whether an object of one of these kinds was written."""
+        return any(key.kind in kinds for key in self.written)
+
+
+class Applier:
+    """Applies children through a client; remembers only what the API server makes of our wishes."""
+
+    def __init__(self, client: KubeClient, children: Children) -> None:
+        self._client = client
+        self._children = children
+        #: Paths that the API server stores in another way than we wrote them, by uid and hash.
+        self._normalised: dict[tuple[str, str], frozenset[str]] = {}
+
+    async def apply(
+        self, owner: Manifest, desired: Sequence[Manifest], *, keep: Iterable[ChildKey] = ()
+    ) -> ApplyResult:
+        """Make the children of ``owner`` what ``desired`` says, and delete its other children but those in
+        ``keep``.
+
+        Raises ApiError when a write fails for good; what was written before stays.
+        """
+        result = ApplyResult()
+        for manifest in sorted(desired, key=lambda item: _ORDER.get(item["kind"], 4)):
+            await self._apply_one(owner, manifest, result)
+        wanted = {ChildKey(item["kind"], item["metadata"]["name"]) for item in desired} | set(keep)
+        for child in self._children.owned_by(owner["metadata"]["uid"]):
+            key = ChildKey(child["kind"], child["metadata"]["name"])
+            if key not in wanted and not child["metadata"].get("deletionTimestamp"):
+                await self._prune(child, key, result)
+        return result
+
+    async def _apply_one(self, owner: Manifest, manifest: Manifest, result: ApplyResult) -> None:
+        resource = resource_of(manifest)
+        body = owned(manifest, owner)
+        metadata = body["metadata"]
+        namespace, name = metadata["namespace"], metadata["name"]
+        key = ChildKey(body["kind"], name)
+        observed = self._children.find(resource, namespace, name)
+        if observed is None:
+            # Objects without our labels are not in the cache: look before taking the name.
+            observed = await self._client.get(resource, namespace, name)
+            if observed is not None and controller_uid(observed) == owner["metadata"]["uid"]:
+                self._children.put(observed)
+        if observed is None:
+            await self._create(body, key, result)
+        elif controller_uid(observed) != owner["metadata"]["uid"]:
+            (result.waiting if _orphan_of(observed, owner) else result.conflicts).append(key)
+        elif observed["metadata"].get("deletionTimestamp"):
+            result.waiting.append(key)
+        elif self._differs(body, observed):
+            metadata["uid"] = observed["metadata"]["uid"]  # a precondition: not an object that took its place
+            await self._write(body, key, result, force=True)
+
+    async def _create(self, body: Manifest, key: ChildKey, result: ApplyResult) -> None:
+        try:
+            # Not forced: if somebody took the name since we looked, his values win.
+            await self._write(body, key, result, force=False)
+        except (AlreadyExistsError, ConflictError):
+            result.waiting.append(key)
+
+    async def _write(self, body: Manifest, key: ChildKey, result: ApplyResult, *, force: bool) -> None:
+        stored = await self._client.apply(body, force=force)
+        result.written.append(key)
+        self._children.put(stored)
+        left = frozenset(differences(body, stored))
+        if left:
+            self._normalised[(stored["metadata"]["uid"], _hash_of(body))] = left
+
+    def _differs(self, body: Manifest, observed: Manifest) -> bool:
+        paths = frozenset(differences(body, observed))
+        return not paths <= self._normalised.get((observed["metadata"]["uid"], _hash_of(body)), frozenset())
+
+    async def _prune(self, child: Manifest, key: ChildKey, result: ApplyResult) -> None:
+        metadata = child["metadata"]
+        try:
+            await self._client.delete(
+                resource_of(child), metadata["namespace"], key.name, uid=metadata["uid"]
+            )
+        except ConflictError:
+            pass  # another object has the name by now; it is not ours to delete
+        else:
+            result.deleted.append(key)
+        self._children.discard(child)
+
+
+def owned(manifest: Manifest, owner: Manifest) -> Manifest:
+    """Return the manifest with ``owner`` as its controller and the hash of its content as an annotation."""
+    metadata = dict(manifest["metadata"])
+    metadata["namespace"] = owner["metadata"]["namespace"]
+    metadata["ownerReferences"] = [owner_reference(owner)]
+    annotations = dict(metadata.get("annotations") or {})
+    annotations.pop(ANNOTATION_APPLIED_HASH, None)
+    metadata["annotations"] = annotations
+    body = manifest | {"metadata": metadata}
+    annotations[ANNOTATION_APPLIED_HASH] = manifest_hash(_without_secrets(body))
+    return body
+
+
+def owner_reference(owner: Manifest) -> dict[str, Any]:
+    """Return the controller reference to ``owner``."""
+    return {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def controller_of(manifest: Manifest) -> dict[str, Any] | None:
+    """Return the ownerReference of the object's controller."""
+    for reference in manifest["metadata"].get("ownerReferences") or ():
+        if reference.get("controller"):
+            return dict(reference)
+    return None
+
+
+def controller_uid(manifest: Manifest) -> str | None:
+    """Return the uid of the object's controller."""
+    reference = controller_of(manifest)
+    return reference["uid"] if reference else None
+
+
+def _orphan_of(observed: Manifest, owner: Manifest) -> bool:
+    """Whether it belonged to an earlier object of the owner's name, so that the garbage collector is about to
+    take it."""
+    reference = controller_of(observed)
+    return reference is not None and all(
+        reference[field] == expected
+        for field, expected in (
+            ("apiVersion", owner["apiVersion"]),
+            ("kind", owner["kind"]),
+            ("name", owner["metadata"]["name"]),
+        )
+    )
+
+
+def _without_secrets(body: Manifest) -> Manifest:
+    """Leave a Secret's values out of its hash: they are compared one by one, and their digest is nobody's
+    business."""
+    if body["kind"] != "Secret":
+        return body
+    return body | {"data": dict.fromkeys(body.get("data") or {}, "")}
+
+
+def _hash_of(body: Manifest) -> str:
+    return str(body["metadata"]["annotations"][ANNOTATION_APPLIED_HASH])
