@@ -106,6 +106,7 @@ class Reason(StrEnum):
     # ResolvedRefs
     RESOLVED = "Resolved"
     RUNTIME_NOT_FOUND = "RuntimeNotFound"
+    AGENT_NOT_FOUND = "AgentNotFound"
     SESSION_BACKEND_NOT_FOUND = "SessionBackendNotFound"
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 - a reason, no secret
     CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"

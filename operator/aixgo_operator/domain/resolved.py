@@ -34,13 +34,12 @@ class SecretCopy:
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """A file, or all files, of a projected volume, from a Secret or ConfigMap of the pod's namespace."""
+    """Files of a projected volume, from a Secret or ConfigMap of the pod's namespace."""
 
     kind: Literal["Secret", "ConfigMap"]
     name: str
-    #: Key -> path inside the volume. Empty: every key, under ``directory``.
-    items: Mapping[str, str] = field(default_factory=dict)
-    directory: str = ""
+    #: Key -> path inside the volume.
+    items: Mapping[str, str]
     optional: bool = False
 
 
@@ -89,7 +88,8 @@ class RedisUser:
     """An ACL user of a managed Redis. Passwords live in Secret ``<backend>-redis-auth``."""
 
     username: str
-    #: Key of the password in that Secret.
+    #: Keys of name and password in that Secret.
+    username_key: str
     password_key: str
     #: The user reaches only keys that begin with this. None: the operator's own user, all keys.
     key_prefix: str | None

@@ -36,7 +36,7 @@ def agent_status(
     previous: Mapping[str, Any],
     now: datetime,
 ) -> Status:
-    """Return the whole status of an Agent. ``runtime`` and ``observation`` are None when it has no runtime."""
+    """Return the whole status of an Agent. ``runtime`` and ``observation``: None when it has no runtime."""
     raise NotImplementedError
 
 
