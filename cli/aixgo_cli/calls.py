@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from aixgo.message import Message
 from aixgo.rpc import agent_service_pb2 as pb
 from aixgo.rpc import agent_service_pb2_grpc as pb_grpc
 from aixgo_cli.errors import CliError, ExitCode
@@ -88,13 +87,11 @@ def execute(endpoint: Endpoint, call: Call, *, on_partial: Callable[[str], None]
 
     Raises :class:`CallFailedError`.
     """
+    message = Message.new("question", {"text": call.text})
     request = pb.ExecuteRequest(
         agent_name=call.agent,
         input=pb.Message(
-            id=str(uuid.uuid4()),
-            type="question",
-            payload=json.dumps({"text": call.text}, ensure_ascii=False),
-            timestamp=datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            id=message.id, type=message.type, payload=message.payload, timestamp=message.timestamp
         ),
         session_id=call.session_id,
         user_id=call.user_id,
