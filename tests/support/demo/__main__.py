@@ -32,7 +32,7 @@ def main() -> int:
     report.summary()
     report.console.print("\nThe conversation went on although its pod was gone.", style="bold green")
     report.console.print(
-        'The cluster stays up. Use it: export KUBECONFIG="$(make -s kubeconfig)". Remove it: make cluster-down'
+        'The cluster stays up. Use it: export KUBECONFIG="$(make -s kubeconfig)". End it: make cluster-down'
     )
     return 0
 

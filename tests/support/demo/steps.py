@@ -1,6 +1,6 @@
 """The steps of the demo, each a function of its own: the end-to-end tests use them too.
 
-They work on a :class:`Cluster`. They raise :class:`DemoError` or :class:`ClusterError` when a promise is not kept.
+They work on a :class:`Cluster`. They raise :class:`DemoError` or :class:`ClusterError` where a promise fails.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Answer:
 
 
 def start_cluster(*, nodes: int = 1) -> Cluster:
-    """Make sure that the cluster is up: that of this checkout, or with AIXGO_CLUSTER=current the current one."""
+    """Make sure that the checkout's cluster is up (with AIXGO_CLUSTER=current: the current one answers)."""
     chosen = cluster()
     chosen.up(nodes=nodes)
     return chosen
