@@ -61,6 +61,9 @@ CA_PRIVATE_KEY_KEY: Final = "ca.key"
 #: Every CA certificate that peers have to trust at the moment, newest first.
 CA_TRUST_BUNDLE_KEY: Final = "trust-bundle.crt"
 
+#: Lease of the acting operator, in the operator's namespace. The chart grants rights to this name.
+LEASE_NAME: Final = "aixgo-operator"
+
 # Keys of a Secret with a serving certificate (type kubernetes.io/tls).
 TLS_CERT_KEY: Final = "tls.crt"
 TLS_PRIVATE_KEY_KEY: Final = "tls.key"

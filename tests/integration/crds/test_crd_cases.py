@@ -10,6 +10,7 @@ import pytest
 import yaml
 from tests.support.cluster.commands import CommandError
 from tests.support.cluster.control_plane import ControlPlane
+from tests.support.crds import apply_crds
 
 from aixgo_operator.api.constants import ConditionType, Reason
 from aixgo_operator.api.v1alpha1 import KINDS
@@ -23,9 +24,7 @@ CRDS = [kind.resource.crd_name for kind in KINDS.values()]
 
 @pytest.fixture(scope="module")
 def api(control_plane: ControlPlane) -> ControlPlane:
-    control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
-    for name in CRDS:
-        control_plane.kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=30s")
+    apply_crds(control_plane)
     return control_plane
 
 

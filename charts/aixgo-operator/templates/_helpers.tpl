@@ -1,0 +1,89 @@
+{{- define "aixgo-operator.fullname" -}}
+{{- default .Release.Name .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "aixgo-operator.selectorLabels" -}}
+app.kubernetes.io/name: aixgo-operator
+app.kubernetes.io/instance: {{ .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- end -}}
+
+{{- define "aixgo-operator.labels" -}}
+{{ include "aixgo-operator.selectorLabels" . }}
+app.kubernetes.io/component: operator
+app.kubernetes.io/part-of: aixgo
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end -}}
+
+{{- define "aixgo-operator.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- end -}}
+{{- end -}}
+
+{{/* The operator's settings file; see operator/aixgo_operator/domain/settings.py. */}}
+{{- define "aixgo-operator.settings" -}}
+{{- $settings := dict
+  "operatorNamespace" .Release.Namespace
+  "clusterDomain" .Values.clusterDomain
+  "trustDomain" .Values.trustDomain
+  "runtimeImage" (default (printf "ghcr.io/aixgo/aixgo-runtime:%s" .Chart.AppVersion) .Values.runtime.image)
+  "redisImage" .Values.redis.image
+  "imagePullPolicy" .Values.workloads.imagePullPolicy
+  "imagePullSecrets" .Values.workloads.imagePullSecrets
+  "watchNamespaces" .Values.watchNamespaces
+  "monitoringNamespaces" .Values.monitoringNamespaces
+  "caDurationSeconds" (int64 .Values.certificates.authorityDurationSeconds)
+  "redisCertificateDurationSeconds" (int64 .Values.certificates.redisDurationSeconds)
+-}}
+{{- toYaml (mergeOverwrite $settings (deepCopy .Values.settings)) -}}
+{{- end -}}
+
+{{/* What the operator does in every namespace that it works in. */}}
+{{- define "aixgo-operator.rules" -}}
+- apiGroups: [aixgo.dev]
+  resources: [agentruntimes, agents, sessionbackends]
+  verbs: [get, list, watch]
+- apiGroups: [aixgo.dev]
+  resources: [agentruntimes/status, agents/status, sessionbackends/status]
+  verbs: [patch]
+# metadata.finalizers only: a SessionBackend in use is protected. No spec is ever written.
+- apiGroups: [aixgo.dev]
+  resources: [sessionbackends]
+  verbs: [patch]
+# Where the admission plugin OwnerReferencesPermissionEnforcement is on, an owner reference that blocks the owner's
+# deletion needs this right. The operator sends no request to these subresources.
+- apiGroups: [aixgo.dev]
+  resources: [agentruntimes/finalizers, sessionbackends/finalizers]
+  verbs: [update]
+- apiGroups: [""]
+  resources: [services, configmaps, secrets, serviceaccounts, persistentvolumeclaims]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [apps]
+  resources: [deployments, statefulsets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+{{- if .Values.certManager.enabled }}
+- apiGroups: [cert-manager.io]
+  resources: [certificates]
+  verbs: [get, list, watch, create, patch, delete]
+{{- end }}
+# Patched only for an annotation that makes the kubelet refresh a pod's files at once.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, patch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}

@@ -1,0 +1,42 @@
+"""The product's CustomResourceDefinitions on a cluster of a test."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Protocol
+
+from tests.support.waiting import wait_until
+
+CRDS = Path(__file__).resolve().parents[2] / "crds"
+NAMES = tuple(f"{path.stem}.aixgo.dev" for path in sorted(CRDS.glob("*.yaml")))
+
+
+class Kubectl(Protocol):
+    """A cluster: the control plane or a whole one."""
+
+    def kubectl(self, *arguments: str) -> str:
+        """Run kubectl as cluster admin."""
+
+
+def apply_crds(cluster: Kubectl) -> None:
+    """Apply the committed definitions and wait until their kinds are served. May be called again."""
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
+    wait_for_crds(cluster)
+
+
+def wait_for_crds(cluster: Kubectl) -> None:
+    """Wait until the kinds are served."""
+
+    def served() -> bool:
+        # Not `kubectl wait`: it fails at once on an object that has no conditions yet.
+        definitions = json.loads(cluster.kubectl("get", "crd", *NAMES, "-o", "json"))["items"]
+        return all(
+            any(
+                condition["type"] == "Established" and condition["status"] == "True"
+                for condition in definition.get("status", {}).get("conditions") or ()
+            )
+            for definition in definitions
+        )
+
+    wait_until(served, "the kinds are served", timeout=30)
