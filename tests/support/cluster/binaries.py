@@ -126,8 +126,8 @@ def _go(module: str, arguments: list[str], *, saying: str | None, timeout: float
     except CommandError as error:
         if re.search(r"dial tcp|no such host|GOPROXY|module lookup disabled|i/o timeout", error.output):
             raise ClusterError(
-                f"the Go modules of {module} cannot be downloaded: set GOPROXY to a reachable module proxy "
-                f"(`go env GOPROXY`), or put ready programs into {cache_dir() / 'toolchain'}\n{error.output[-600:]}"
+                f"the Go modules of {module} cannot be downloaded: set GOPROXY to a module proxy that "
+                f"this machine reaches (`go env GOPROXY` says which is used)\n{error.output[-600:]}"
             ) from error
         raise
 

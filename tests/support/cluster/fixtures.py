@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.cluster.control_plane import ControlPlane
+from tests.support.cluster.kind import Cluster, cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,3 +32,15 @@ def control_plane(pytestconfig: pytest.Config) -> Iterator[ControlPlane]:
         yield plane
     finally:
         plane.stop()
+
+
+@pytest.fixture(scope="session")
+def kind_cluster(pytestconfig: pytest.Config) -> Cluster:
+    """A whole cluster; see :class:`Cluster`. It stays up afterwards, so that the next run starts at once.
+
+    AIXGO_KIND_NODES (default 1) is the least number of nodes of a cluster started here.
+    """
+    chosen = cluster()
+    with _visible(pytestconfig):
+        chosen.up(nodes=int(os.environ.get("AIXGO_KIND_NODES", "1")))
+    return chosen
