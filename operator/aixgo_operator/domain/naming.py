@@ -108,3 +108,15 @@ def sessions_claim(backend: str) -> str:
 def service_host(service: str, namespace: str, cluster_domain: str) -> str:
     """Return the full DNS name of a Service."""
     return f"{service}.{namespace}.svc.{cluster_domain}"
+
+
+def runtime_dns_names(runtime: str, namespace: str, cluster_domain: str) -> tuple[str, ...]:
+    """Return the DNS names that a runtime's certificate must have: its Service, and each pod behind it."""
+    service = f"{runtime_workload(runtime)}.{namespace}.svc"
+    pods = f"*.{runtime_pods_service(runtime)}.{namespace}.svc"
+    return (service, f"{service}.{cluster_domain}", pods, f"{pods}.{cluster_domain}")
+
+
+def runtime_address(runtime: str, namespace: str, cluster_domain: str, port: int) -> str:
+    """Return ``host:port`` at which a runtime is called."""
+    return f"{service_host(runtime_workload(runtime), namespace, cluster_domain)}:{port}"

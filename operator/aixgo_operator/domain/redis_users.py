@@ -21,8 +21,7 @@ OPERATOR_USERNAME: Final = "aixgo.operator"
 
 #: Commands of a consumer: everything on its keys but what reaches beyond them or manages the server.
 CONSUMER_COMMANDS: Final = (
-    "+@all -@admin -@dangerous -scan -randomkey -dbsize -swapdb -flushdb -flushall"
-    " -script|flush -script|kill -function"
+    "+@all -@admin -@dangerous -scan -randomkey -dbsize -script|flush -script|kill -function"
 )
 
 

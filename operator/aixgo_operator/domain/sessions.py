@@ -29,6 +29,7 @@ from aixgo_operator.domain.resolved import (
     SecretCopy,
     SecretKey,
 )
+from aixgo_operator.domain.validate import backend_spec_problems
 
 if TYPE_CHECKING:
     from aixgo_operator.api.v1alpha1 import AgentRuntime, RedisSpec, SessionBackend
@@ -91,12 +92,8 @@ def resolve_backend_of(
     redis = backend.spec.redis
     if redis is None:
         return ResolvedBackend(backend, conflicts, consumers=consumers)
-    if redis.replication_ref is not None:
-        problem = refused(
-            Reason.INVALID_SPEC,
-            "spec.redis.replicationRef is not supported by this version: set spec.redis.addresses",
-        )
-        return ResolvedBackend(backend, (*conflicts, problem), held=True, consumers=consumers)
+    if invalid := backend_spec_problems(backend):
+        return ResolvedBackend(backend, (*invalid, *conflicts), held=True, consumers=consumers)
     access = redis_access(backend, redis, settings)
     resolved = ResolvedBackend(
         backend,

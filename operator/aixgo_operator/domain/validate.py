@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from aixgo_operator.api.constants import Reason
 from aixgo_operator.domain.lookup import refused
 
 if TYPE_CHECKING:
-    from aixgo_operator.api.v1alpha1 import AgentRuntime
+    from aixgo_operator.api.v1alpha1 import AgentRuntime, SessionBackend
     from aixgo_operator.domain.problem import Problem
 
 #: Names of the operator's own volumes begin with this.
@@ -17,6 +18,22 @@ VOLUME_PREFIX: Final = "aixgo-"
 CONTRACT_DIRECTORIES: Final = ("/etc/aixgo/", "/var/lib/aixgo/")
 #: Mounted by the operator itself; folders below it are free.
 TEMPORARY_DIRECTORY: Final = "/tmp"  # noqa: S108  a path in the pod
+
+_SIZE = re.compile(r"(?P<number>[0-9]{1,15})(?P<unit>[kmg]?b?|[kmg]i)", re.IGNORECASE)
+#: In Redis ``k`` is 1000 and ``kb`` is 1024.
+_UNITS: Final = {
+    "": 1,
+    "b": 1,
+    "k": 1000,
+    "kb": 1024,
+    "ki": 1024,
+    "m": 1000**2,
+    "mb": 1024**2,
+    "mi": 1024**2,
+    "g": 1000**3,
+    "gb": 1024**3,
+    "gi": 1024**3,
+}
 
 
 def runtime_spec_problems(runtime: AgentRuntime, admin_port: int) -> tuple[Problem, ...]:
@@ -44,3 +61,21 @@ def runtime_spec_problems(runtime: AgentRuntime, admin_port: int) -> tuple[Probl
 
 def _zero(value: int | str) -> bool:
     return str(value).strip().rstrip("%") == "0"
+
+
+def redis_bytes(text: str) -> int | None:
+    """Return a size in bytes, written as Redis does (``200mb``) or Kubernetes (``200Mi``), else None."""
+    match = _SIZE.fullmatch(text)
+    return None if match is None else int(match["number"]) * _UNITS[match["unit"].lower()]
+
+
+def backend_spec_problems(backend: SessionBackend) -> tuple[Problem, ...]:
+    """Return what is wrong with the spec of a session backend."""
+    redis = backend.spec.redis
+    wrong: list[str] = []
+    if redis is not None and redis.replication_ref is not None:
+        wrong.append("spec.redis.replicationRef is not supported by this version: set spec.redis.addresses")
+    managed = None if redis is None else redis.managed
+    if managed is not None and managed.max_memory is not None and redis_bytes(managed.max_memory) is None:
+        wrong.append("spec.redis.managed.maxMemory is no size: write it as 200mb or 200Mi")
+    return tuple(refused(Reason.INVALID_SPEC, text) for text in wrong)

@@ -1,0 +1,134 @@
+"""The status of an Agent: what every serving replica of its runtime says of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aixgo_operator.api.constants import ConditionType, Reason
+from aixgo_operator.domain import naming
+from aixgo_operator.domain.conditions import (
+    Verdict,
+    accepted,
+    false,
+    kstatus,
+    resolved_refs,
+    true,
+    unknown,
+    write,
+)
+from aixgo_operator.domain.runtime_state import Replica, is_suspended, replicas
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from aixgo.contract import AgentStatus
+    from aixgo_operator.domain.observation import RuntimeObservation
+    from aixgo_operator.domain.resolved import ResolvedAgent, ResolvedRuntime
+    from aixgo_operator.domain.settings import OperatorSettings
+
+LOADED = ConditionType.LOADED
+
+
+def agent_status(
+    resolved: ResolvedAgent,
+    runtime: ResolvedRuntime | None,
+    observation: RuntimeObservation | None,
+    settings: OperatorSettings,
+    *,
+    previous: Mapping[str, Any],
+    now: datetime,
+) -> dict[str, Any]:
+    """Return the whole status of an Agent. ``runtime`` and ``observation``: None when it has no runtime."""
+    agent = resolved.agent
+    serving = replicas(observation) if observation is not None else ()
+    said = [(item, _of(item, agent.name)) for item in serving]
+    verdicts = [
+        accepted(resolved.problems),
+        resolved_refs(resolved.problems),
+        _loaded(resolved, runtime, said),
+    ]
+    ready = _ready(resolved, runtime, verdicts, said)
+    stalled = not verdicts[0].holds
+    reconciling = not ready.holds and ready.reason != Reason.SUSPENDED
+    status: dict[str, Any] = {
+        "observedGeneration": agent.generation,
+        "conditions": write(
+            [*verdicts, ready, *kstatus(ready, stalled, reconciling)],
+            generation=agent.generation,
+            previous=previous,
+            now=now,
+        ),
+        "readyReplicas": sum(
+            status is not None and status.ready and _serves(resolved, status) for _, status in said
+        ),
+    }
+    revisions = {None if status is None else status.revision for _, status in said}
+    if resolved.config is not None and len(revisions) == 1 and (revision := revisions.pop()):
+        status["loadedRevision"] = revision
+    if runtime is not None and resolved.config is not None:
+        owner = runtime.runtime
+        status["address"] = naming.runtime_address(
+            owner.name, owner.namespace, settings.cluster_domain, owner.spec.grpc.port
+        )
+    return status
+
+
+def _of(replica: Replica, name: str) -> AgentStatus | None:
+    return next((agent for agent in replica.statusz.agents if agent.name == name), None)
+
+
+def _serves(resolved: ResolvedAgent, status: AgentStatus) -> bool:
+    return resolved.config is not None and status.revision == resolved.config.revision
+
+
+def _loaded(
+    resolved: ResolvedAgent,
+    runtime: ResolvedRuntime | None,
+    said: list[tuple[Replica, AgentStatus | None]],
+) -> Verdict:
+    """Return the condition Loaded."""
+    if resolved.config is None or runtime is None:
+        return false(LOADED, Reason.PENDING, "no runtime serves the agent")
+    where = f"AgentRuntime {runtime.runtime.namespace}/{runtime.runtime.name}"
+    if not said:
+        return unknown(LOADED, Reason.PENDING, f"no replica of {where} serves")
+    behind = [(item, status) for item, status in said if status is None or not _serves(resolved, status)]
+    if not behind:
+        return true(LOADED, Reason.LOADED, f"every serving replica of {where} has loaded the agent")
+    errors = dict.fromkeys(status.error for _, status in behind if status is not None and status.error)
+    if errors:
+        return false(LOADED, Reason.LOAD_FAILED, "; ".join(errors))
+    refused = dict.fromkeys(
+        item.statusz.last_config_error for item, _ in behind if item.statusz.last_config_error
+    )
+    text = f"{len(said) - len(behind)} of {len(said)} serving replicas of {where} have loaded the agent"
+    return false(LOADED, Reason.PENDING, f"{text}: {'; '.join(refused)}" if refused else text)
+
+
+def _ready(
+    resolved: ResolvedAgent,
+    runtime: ResolvedRuntime | None,
+    verdicts: list[Verdict],
+    said: list[tuple[Replica, AgentStatus | None]],
+) -> Verdict:
+    """Return the sum: the first condition that fails, else what the replicas say of the agent."""
+    ready = ConditionType.READY
+    for verdict in verdicts[:2]:
+        if not verdict.holds:
+            return false(ready, verdict.reason, verdict.message)
+    if resolved.agent.spec.operating_mode == "Suspended":
+        return false(ready, Reason.SUSPENDED, "spec.operatingMode is Suspended")
+    if runtime is not None and is_suspended(runtime):
+        return false(
+            ready,
+            Reason.SUSPENDED,
+            f"AgentRuntime {runtime.runtime.namespace}/{runtime.runtime.name} is suspended",
+        )
+    if not verdicts[2].holds:
+        return false(ready, verdicts[2].reason, verdicts[2].message)
+    failing = [status for _, status in said if status is not None and not status.ready]
+    if failing:
+        errors = dict.fromkeys(status.error or "the agent is not ready" for status in failing)
+        return false(ready, Reason.NOT_READY, "; ".join(errors))
+    return true(ready, Reason.READY, "every serving replica answers for the agent")

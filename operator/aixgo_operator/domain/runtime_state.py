@@ -1,0 +1,239 @@
+"""The conditions of an AgentRuntime that depend on what its pods say: certificates, sessions, rollout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from aixgo_operator.api.constants import ConditionType, Reason
+from aixgo_operator.domain.conditions import Verdict, false, from_problems, true, unknown
+from aixgo_operator.domain.pod_trouble import trouble, troubles
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from aixgo.contract import Statusz
+    from aixgo_operator.domain.observation import (
+        CertificateObservation,
+        DeploymentObservation,
+        PodObservation,
+        RuntimeObservation,
+    )
+    from aixgo_operator.domain.resolved import ResolvedRuntime
+
+CERTIFICATES = ConditionType.CERTIFICATES_READY
+SESSIONS = ConditionType.SESSION_BACKEND_READY
+PROGRESSING = ConditionType.PROGRESSING
+
+#: A certificate that renews itself counts as late when less than this part of its life is left.
+LATE_PART_OF_LIFE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A pod that serves: ready for the kubelet, answering at this moment, not draining."""
+
+    pod: PodObservation
+    statusz: Statusz
+
+
+def replicas(observation: RuntimeObservation) -> tuple[Replica, ...]:
+    """Return the pods that serve, by name."""
+    return tuple(
+        Replica(pod, pod.statusz)
+        for pod in sorted(observation.pods, key=lambda pod: pod.name)
+        if pod.ready and not pod.terminating and pod.statusz is not None and not pod.statusz.draining
+    )
+
+
+def is_suspended(resolved: ResolvedRuntime) -> bool:
+    """Tell whether the runtime is to have no pods."""
+    return resolved.runtime.spec.operating_mode == "Suspended"
+
+
+def serves_certificate(statusz: Statusz, certificate: CertificateObservation) -> bool:
+    """Tell whether a pod serves the certificate of the Secret and trusts what it should."""
+    served = _plain(statusz.tls.sha256_fingerprint)
+    if served is None or served != _plain(certificate.sha256_fingerprint):
+        return False
+    trusted = {_plain(item) for item in statusz.tls.trust_bundle}
+    return all(_plain(item) in trusted for item in certificate.trust_bundle)
+
+
+def certificates(resolved: ResolvedRuntime, observation: RuntimeObservation, now: datetime) -> Verdict:
+    """Return the condition CertificatesReady."""
+    mode = resolved.runtime.spec.tls.mode
+    if mode != "Mutual":
+        return true(CERTIFICATES, Reason.NOT_REQUIRED, f"transport security is {mode}")
+    certificate = observation.certificate
+    if certificate is not None and certificate.problem is not None:
+        failed = from_problems(CERTIFICATES, [certificate.problem])
+        if failed is not None:
+            return failed
+    if certificate is None or certificate.sha256_fingerprint is None:
+        return false(CERTIFICATES, Reason.NOT_ISSUED, "there is no certificate yet")
+    if certificate.not_after is not None and certificate.not_after <= now:
+        return false(
+            CERTIFICATES, Reason.EXPIRED, f"the certificate expired at {certificate.not_after:%F %TZ}"
+        )
+    serving = replicas(observation)
+    if not serving:
+        return unknown(CERTIFICATES, Reason.RELOAD_PENDING, "no replica serves, so none shows a certificate")
+    pending = [item for item in serving if not serves_certificate(item.statusz, certificate)]
+    if pending:
+        return _reload_pending(resolved, certificate, pending, len(serving), now)
+    if _expires_soon(resolved, certificate, now):
+        return false(
+            CERTIFICATES,
+            Reason.EXPIRING_SOON,
+            f"the certificate expires at {certificate.not_after:%F %TZ} and has not been renewed",
+        )
+    return true(CERTIFICATES, Reason.SERVING, "every replica serves the certificate of the Secret")
+
+
+def sessions(resolved: ResolvedRuntime, observation: RuntimeObservation) -> Verdict:
+    """Return the condition SessionBackendReady."""
+    if resolved.runtime.spec.session_backend_ref is None:
+        return false(
+            SESSIONS,
+            Reason.NOT_CONFIGURED,
+            "spec.sessionBackendRef is not set: sessions end with the pod that has them",
+        )
+    failed = from_problems(SESSIONS, resolved.problems)
+    if failed is not None:
+        return failed
+    if resolved.config.sessions is None:
+        return unknown(SESSIONS, Reason.NOT_READY, "spec.sessionBackendRef does not lead to a backend")
+    wanted = resolved.config.sessions.type
+    serving = replicas(observation)
+    # A backend that is away makes pods unready: then their word counts all the same.
+    said = [item.statusz for item in serving] or [
+        pod.statusz for pod in observation.pods if pod.statusz is not None and not pod.terminating
+    ]
+    broken = [item for item in said if item.sessions.type == wanted and not item.sessions.ready]
+    if broken:
+        errors = dict.fromkeys(item.sessions.error or "not ready" for item in broken)
+        return false(SESSIONS, Reason.NOT_READY, "; ".join(errors))
+    if not serving:
+        return unknown(SESSIONS, Reason.NOT_READY, "no replica serves, so none shows its session backend")
+    if any(item.statusz.sessions.type != wanted for item in serving):
+        return unknown(SESSIONS, Reason.NOT_READY, "not every replica uses the backend yet")
+    return true(SESSIONS, Reason.CONNECTED, "every replica is connected")
+
+
+def progressing(resolved: ResolvedRuntime, observation: RuntimeObservation) -> Verdict:
+    """Return the condition Progressing: True while rolling and when done, False after the deadline."""
+    deployment = observation.deployment
+    if is_suspended(resolved):
+        left = [pod for pod in observation.pods if not pod.terminating]
+        if left or (deployment is not None and deployment.replicas):
+            return true(PROGRESSING, Reason.ROLLING, "the pods are being stopped")
+        return true(PROGRESSING, Reason.ROLLOUT_COMPLETE, "suspended: there are no pods")
+    if resolved.held:
+        return unknown(PROGRESSING, Reason.ROLLING, "nothing is rolled out before the problems are solved")
+    if deployment is None:
+        return true(PROGRESSING, Reason.ROLLING, "the Deployment is being created")
+    newest = [pod for pod in observation.pods if pod.restart_hash == observation.wanted_restart_hash]
+    detail = troubles(newest) or deployment.replica_failure or ""
+    detail = f": {detail}" if detail else ""
+    current = deployment.restart_hash == observation.wanted_restart_hash and (
+        resolved.replicas is None or deployment.desired == resolved.replicas
+    )
+    if current and deployment.progressing_reason == "ProgressDeadlineExceeded":
+        seconds = resolved.runtime.spec.update_strategy.progress_deadline_seconds
+        return false(
+            PROGRESSING,
+            Reason.PROGRESS_DEADLINE_EXCEEDED,
+            f"no progress in {seconds} s, {_count(deployment.updated, deployment)} are new{detail}",
+        )
+    if not current or not _rolled_out(deployment):
+        ready = sum(1 for pod in newest if pod.ready and not pod.terminating)
+        return true(
+            PROGRESSING, Reason.ROLLING, f"{_count(ready, deployment)} of the newest kind serve{detail}"
+        )
+    return _configured(resolved, observation, deployment)
+
+
+def partial_outage(resolved: ResolvedRuntime, observation: RuntimeObservation) -> str | None:
+    """Return what is wrong while some replicas serve and others cannot; None also while a rollout goes on."""
+    deployment = observation.deployment
+    if deployment is None or is_suspended(resolved) or not _rolled_out(deployment):
+        return None
+    serving = replicas(observation)
+    broken = [pod for pod in observation.pods if not pod.terminating and trouble(pod) is not None]
+    # A pod that is just starting, as when scaling up, is no outage.
+    if not serving or not broken or len(serving) >= deployment.desired:
+        return None
+    return f"{_count(len(serving), deployment)} serve: {troubles(broken)}"
+
+
+def _rolled_out(deployment: DeploymentObservation) -> bool:
+    """Tell whether all pods are of the newest template and were available once (a loss is no rollout)."""
+    return (
+        deployment.observed_generation >= deployment.generation
+        and deployment.updated == deployment.replicas
+        and (
+            deployment.progressing_reason == "NewReplicaSetAvailable"
+            or deployment.available >= deployment.desired
+        )
+    )
+
+
+def _configured(
+    resolved: ResolvedRuntime, observation: RuntimeObservation, deployment: DeploymentObservation
+) -> Verdict:
+    """Return the verdict on a rolled-out Deployment: do its pods serve the newest configuration?"""
+    serving, wanted = replicas(observation), resolved.config.revision
+    behind = [item for item in serving if item.statusz.config_revision != wanted]
+    stale = [item for item in serving if item.pod.restart_hash != observation.wanted_restart_hash]
+    if not behind and not stale:
+        return true(PROGRESSING, Reason.ROLLOUT_COMPLETE, f"{_count(len(serving), deployment)} serve")
+    errors = "; ".join(
+        f"pod {item.pod.name} refused it: {item.statusz.last_config_error}"
+        for item in behind
+        if item.statusz.last_config_error
+    )
+    done = len(serving) - len({id(item) for item in (*behind, *stale)})
+    text = f"{done} of {len(serving)} serving replicas have loaded configuration {wanted}"
+    return true(PROGRESSING, Reason.ROLLING, f"{text}: {errors}" if errors else text)
+
+
+def _reload_pending(
+    resolved: ResolvedRuntime,
+    certificate: CertificateObservation,
+    pending: list[Replica],
+    total: int,
+    now: datetime,
+) -> Verdict:
+    rotation = resolved.runtime.spec.tls.rotation
+    errors = dict.fromkeys(
+        item.statusz.tls.last_reload_error for item in pending if item.statusz.tls.last_reload_error
+    )
+    text = f"{total - len(pending)} of {total} serving replicas have loaded the certificate of the Secret"
+    if errors:
+        text += f": {'; '.join(errors)}"
+    limit = timedelta(seconds=rotation.reload_timeout_seconds)
+    if certificate.issued_at is not None and now - certificate.issued_at > limit:
+        return false(CERTIFICATES, Reason.RELOAD_TIMEOUT, text)
+    return false(CERTIFICATES, Reason.RELOAD_PENDING, text)
+
+
+def _expires_soon(resolved: ResolvedRuntime, certificate: CertificateObservation, now: datetime) -> bool:
+    if certificate.not_after is None:
+        return False
+    tls = resolved.runtime.spec.tls
+    warning = timedelta(seconds=tls.rotation.expiry_warning_seconds)
+    if tls.certificate_ref is None and certificate.not_before is not None:
+        # It is renewed by itself; its whole life may be shorter than the warning.
+        life = certificate.not_after - certificate.not_before
+        warning = min(warning, life / LATE_PART_OF_LIFE)
+    return certificate.not_after - now < warning
+
+
+def _count(number: int, deployment: DeploymentObservation) -> str:
+    return f"{number} of {deployment.desired} replicas"
+
+
+def _plain(fingerprint: str | None) -> str | None:
+    return None if fingerprint is None else fingerprint.replace(":", "").lower()

@@ -1,0 +1,115 @@
+"""Configuration and scripts of a managed Redis. The scripts need only ``sh``, ``redis-cli`` and coreutils."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from aixgo_operator.domain.redis_users import (
+    ACL_FILE_KEY,
+    OPERATOR_PASSWORD_KEY,
+    OPERATOR_USERNAME_KEY,
+)
+from aixgo_operator.domain.sessions import REDIS_PORT
+from aixgo_operator.domain.validate import redis_bytes
+
+if TYPE_CHECKING:
+    from aixgo_operator.api.v1alpha1 import ManagedRedisSpec
+
+CONFIG_DIRECTORY: Final = "/etc/redis/config"
+AUTH_DIRECTORY: Final = "/etc/redis/auth"
+TLS_DIRECTORY: Final = "/etc/redis/tls"
+DATA_DIRECTORY: Final = "/data"
+
+REDIS_CONF: Final = "redis.conf"
+READY_SCRIPT: Final = "ready.sh"
+RELOAD_SCRIPT: Final = "reload.sh"
+
+
+def redis_conf(spec: ManagedRedisSpec) -> str:
+    """Return ``redis.conf``: TLS only, every change in the append-only file, nothing ever evicted."""
+    lines = [
+        "port 0",
+        f"tls-port {REDIS_PORT}",
+        f"tls-cert-file {TLS_DIRECTORY}/tls.crt",
+        f"tls-key-file {TLS_DIRECTORY}/tls.key",
+        f"tls-ca-cert-file {TLS_DIRECTORY}/ca.crt",
+        "# Consumers prove who they are by user and password.",
+        "tls-auth-clients no",
+        f"aclfile {AUTH_DIRECTORY}/{ACL_FILE_KEY}",
+        f"dir {DATA_DIRECTORY}",
+        "appendonly yes",
+        f"appendfsync {spec.append_fsync}",
+        'save ""',
+        "maxmemory-policy noeviction",
+        "tcp-keepalive 60",
+    ]
+    limit = None if spec.max_memory is None else redis_bytes(spec.max_memory)
+    if limit is not None:
+        lines.append(f"maxmemory {limit}")
+    return "\n".join(lines) + "\n"
+
+
+#: The password is read from its file into the environment of the one child: it is in no argument list.
+_CLIENT = f"""\
+cli() {{
+  REDISCLI_AUTH=$password redis-cli --tls --insecure -h 127.0.0.1 -p {REDIS_PORT} \\
+    --user "$username" --no-auth-warning "$@"
+}}
+"""
+
+
+def ready_script() -> str:
+    """Return the readiness probe: Redis answers over TLS, with its data loaded."""
+    return f"""\
+#!/bin/sh
+username=$(cat {AUTH_DIRECTORY}/{OPERATOR_USERNAME_KEY}) || exit 1
+password=$(cat {AUTH_DIRECTORY}/{OPERATOR_PASSWORD_KEY}) || exit 1
+{_CLIENT.replace("--insecure", f"--cacert {TLS_DIRECTORY}/ca.crt")}
+answer=$(cli PING)
+[ "$answer" = PONG ] || {{ echo "$answer"; exit 1; }}
+"""
+
+
+def reload_script() -> str:
+    """Return the loop that hands changed users and certificates to the running Redis.
+
+    Redis reads both files at start only. ``ACL LOAD`` would cut every connection, ``ACL SETUSER`` cuts none.
+    """
+    return f"""\
+#!/bin/sh
+# No globbing: rules of users have asterisks.
+set -f
+trap 'exit 0' TERM INT
+username=$(cat {AUTH_DIRECTORY}/{OPERATOR_USERNAME_KEY}) || exit 1
+password=$(cat {AUTH_DIRECTORY}/{OPERATOR_PASSWORD_KEY}) || exit 1
+{_CLIENT}
+apply_users() {{
+  names=" "
+  while read -r _ name rules; do
+    [ "$(echo "ACL SETUSER $name reset $rules" | cli)" = OK ] || return 1
+    names="$names$name "
+  done < {AUTH_DIRECTORY}/{ACL_FILE_KEY}
+  for name in $(cli ACL USERS); do
+    case "$names" in *" $name "*) ;; *) cli ACL DELUSER "$name" > /dev/null || return 1 ;; esac
+  done
+}}
+apply_certificate() {{
+  [ "$(cli CONFIG SET tls-cert-file {TLS_DIRECTORY}/tls.crt tls-key-file {TLS_DIRECTORY}/tls.key \\
+    tls-ca-cert-file {TLS_DIRECTORY}/ca.crt)" = OK ]
+}}
+users_seen= certificate_seen=
+while :; do
+  users=$(sha256sum < {AUTH_DIRECTORY}/{ACL_FILE_KEY})
+  if [ "$users" != "$users_seen" ] && apply_users; then
+    users_seen=$users
+    echo "users applied"
+  fi
+  certificate=$(cat {TLS_DIRECTORY}/tls.crt {TLS_DIRECTORY}/tls.key {TLS_DIRECTORY}/ca.crt | sha256sum)
+  if [ "$certificate" != "$certificate_seen" ] && apply_certificate; then
+    certificate_seen=$certificate
+    echo "certificate applied"
+  fi
+  sleep 2 &
+  wait $!
+done
+"""
