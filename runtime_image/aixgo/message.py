@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping  # noqa: TC003 - pydantic evaluates the annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar, cast
@@ -21,7 +22,7 @@ _PLAIN_TYPES: Final = (dict, list, str, int, float, bool)
 class Message:
     """One message of a conversation. It cannot be changed; :meth:`with_metadata` returns another one.
 
-    ``payload`` is JSON text when the message comes from :meth:`new`. Messages that the Go program wrote may hold any text.
+    ``payload`` is JSON text when the message comes from :meth:`new`; elsewhere it may be any text.
     ``timestamp`` is RFC 3339 in UTC, to the second, or empty.
     """
 
@@ -37,7 +38,7 @@ class Message:
 
         Args:
             type: What the message is, such as ``user`` or ``question``.
-            payload: Anything that JSON can express, a dataclass or a pydantic model; it is stored as JSON text.
+            payload: Anything that JSON can express, a dataclass or a pydantic model.
 
         Raises:
             TypeError: the payload cannot be expressed as JSON.
@@ -54,10 +55,10 @@ class Message:
         """Return a copy with one more entry in its metadata (Go: WithMetadata)."""
         return dataclasses.replace(self, metadata={**self.metadata, key: value})
 
-    def payload_as(self, type_: type[T]) -> T:
+    def payload_as(self, type_: builtins.type[T]) -> T:
         """Return the payload, parsed from JSON and checked against ``type_`` (Go: UnmarshalPayload).
 
-        ``type_`` is a plain type such as ``dict``, or whatever pydantic validates: a model, a dataclass, ``list[int]``.
+        ``type_`` is a plain type such as ``dict``, or whatever pydantic validates: a model, ``list[int]``.
 
         Raises:
             ValueError: the payload is empty, is not JSON, or does not fit.
@@ -85,7 +86,7 @@ class Message:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Message:
-        """Return the message of such a JSON object. As in Go, a missing or wrongly typed value counts as empty."""
+        """Return the message of such a JSON object. As in Go, a missing or wrongly typed value is empty."""
         metadata = data.get("metadata")
         return cls(
             id=_text(data.get("id")),

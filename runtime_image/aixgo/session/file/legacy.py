@@ -1,0 +1,120 @@
+"""The files beside the logs that Aixgo (Go) writes: ``sessions.json``, an index, and ``checkpoints/<id>.json``."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from aixgo.errors import InvalidPathComponentError
+from aixgo.session import formats
+from aixgo.session.file import paths
+
+if TYPE_CHECKING:
+    from aixgo.session.types import Checkpoint, SessionRecord
+
+INDEX_FILE: Final = "sessions.json"
+CHECKPOINTS: Final = "checkpoints"
+
+#: Session id -> Aixgo's SessionMetadata.
+Index = dict[str, dict[str, Any]]
+
+
+def read_index(agent_fd: int) -> Index | None:
+    """Return an agent's index. None: there is none, or it cannot be read."""
+    data = paths.read_file(INDEX_FILE, agent_fd)
+    if not data:
+        return None
+    try:
+        index = formats.loads(data)
+    except ValueError:
+        return None
+    if not isinstance(index, dict):
+        return None
+    return {key: value for key, value in index.items() if isinstance(value, dict)}
+
+
+def write_index(agent_fd: int, index: Index, *, durable: bool) -> None:
+    """Replace an agent's index."""
+    text = orjson.dumps(index, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+    paths.replace_file(INDEX_FILE, agent_fd, text, durable=durable)
+
+
+def index_entry(record: SessionRecord) -> dict[str, Any]:
+    """Return a session as the index has it: Aixgo's keys, and ``version``, which only a log of ours has."""
+    entry: dict[str, Any] = {"id": record.id, "agentName": record.agent_name}
+    if record.user_id:
+        entry["userId"] = record.user_id
+    entry["createdAt"] = formats.format_time(record.created_at)
+    entry["updatedAt"] = formats.format_time(record.updated_at)
+    entry["messageCount"] = record.message_count
+    if record.current_leaf:
+        entry["currentLeaf"] = record.current_leaf
+    entry["version"] = record.version
+    return entry
+
+
+def is_without_log(entry: dict[str, Any]) -> bool:
+    """Say whether an index entry may be a session of which there is no log: Aixgo makes the log at the first append."""
+    return not entry.get("messageCount") and not entry.get("currentLeaf") and "version" not in entry
+
+
+def read_checkpoints(agent_fd: int, session_id: str) -> dict[str, Checkpoint]:
+    """Return the checkpoints of a session that are files. Damaged files are passed over."""
+    found: dict[str, Checkpoint] = {}
+    for name, data in _checkpoint_files(agent_fd):
+        try:
+            checkpoint = formats.checkpoint_of(formats.loads(data))
+        except ValueError:
+            continue
+        if checkpoint.session_id == session_id and f"{checkpoint.id}.json" == name:
+            found[checkpoint.id] = checkpoint
+    return found
+
+
+def read_checkpoint(agent_fd: int, checkpoint_id: str) -> Checkpoint | None:
+    """Return one checkpoint that is a file, of whatever session."""
+    try:
+        fd = _open_checkpoints(agent_fd)
+    except FileNotFoundError:
+        return None
+    try:
+        data = paths.read_file(f"{checkpoint_id}.json", fd)
+        return formats.checkpoint_of(formats.loads(data)) if data else None
+    except ValueError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def delete_checkpoints(agent_fd: int, session_id: str, *, durable: bool) -> None:
+    """Remove the checkpoint files of a session."""
+    doomed = read_checkpoints(agent_fd, session_id)
+    if not doomed:
+        return
+    fd = _open_checkpoints(agent_fd)
+    try:
+        for checkpoint_id in doomed:
+            os.unlink(f"{checkpoint_id}.json", dir_fd=fd)
+        if durable:
+            paths.sync(fd)
+    finally:
+        os.close(fd)
+
+
+def _checkpoint_files(agent_fd: int) -> list[tuple[str, bytes]]:
+    try:
+        fd = _open_checkpoints(agent_fd)
+    except (FileNotFoundError, NotADirectoryError, InvalidPathComponentError):
+        return []
+    try:
+        names = sorted(name for name in os.listdir(fd) if name.endswith(".json"))
+        files = ((name, paths.read_file(name, fd)) for name in names)
+        return [(name, data) for name, data in files if data]
+    finally:
+        os.close(fd)
+
+
+def _open_checkpoints(agent_fd: int) -> int:
+    return os.open(CHECKPOINTS, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=agent_fd)

@@ -1,0 +1,317 @@
+"""One session's JSONL file: reading it into an index, and cutting what a crash tore."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from aixgo.errors import SessionCorruptedError, SessionNotFoundError
+from aixgo.session import formats, validation
+from aixgo.session.file import legacy, paths
+from aixgo.session.log import LogIndex, feed_lines
+from aixgo.session.types import Repair, SessionRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aixgo.message import Message
+    from aixgo.session.types import Branch, Checkpoint
+
+#: How many messages are read at once when one of them is looked for.
+_BLOCK = 256
+#: Messages that lie this close together in a file are read in one go.
+_READ_GAP = 64 * 1024
+
+#: Identity, size and times of a file: equal as long as nobody touched it.
+_Stamp = tuple[int, int, int, int]
+
+
+class LogReader:
+    """One session of a store. Every method blocks; a lock makes them safe in threads."""
+
+    def __init__(
+        self,
+        directories: paths.Directories,
+        agent_name: str,
+        session_id: str,
+        *,
+        durable: bool,
+        default_ttl: float,
+        report: Callable[[Repair], None],
+    ) -> None:
+        self.agent_name = agent_name
+        self.session_id = session_id
+        self._directories = directories
+        self._durable = durable
+        self._default_ttl = default_ttl
+        self._report = report
+        self._index = LogIndex(session_id)
+        self._stamp: _Stamp | None = None
+        #: Entry of Aixgo's index; only for logs that this library has not written to.
+        self._legacy: dict[str, Any] = {}
+        self._lock = threading.RLock()
+
+    @property
+    def _name(self) -> str:
+        return f"{self.session_id}.jsonl"
+
+    def _agent_fd(self) -> int:
+        return self._directories.open_agent(self.agent_name)
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def refresh(self, *, repair: bool = False) -> LogIndex:
+        """Read what was written since the last time.
+
+        Args:
+            repair: This process is the writer: cut a tail that a crash tore.
+
+        Raises:
+            SessionNotFoundError: there is no such session.
+            SessionCorruptedError: the log cannot be understood.
+        """
+        with self._lock:
+            try:
+                agent = self._agent_fd()
+                fd = paths.open_file(self._name, agent, os.O_RDWR if repair else os.O_RDONLY)
+            except FileNotFoundError:
+                return self._without_log()
+            try:
+                self._read(fd, agent, repair=repair)
+            finally:
+                os.close(fd)
+            return self._index
+
+    def _without_log(self) -> LogIndex:
+        self._index, self._stamp = LogIndex(self.session_id), None
+        try:
+            entry = (legacy.read_index(self._agent_fd()) or {}).get(self.session_id)
+        except FileNotFoundError:
+            entry = None
+        if entry is None or not legacy.is_without_log(entry):
+            raise SessionNotFoundError
+        self._legacy = entry
+        return self._index
+
+    def _read(self, fd: int, agent: int, *, repair: bool) -> None:
+        stamp = stamp_of(fd)
+        if stamp == self._stamp and (stamp[1] == self._index.size or not repair):
+            return
+        # Only more of the same file can have been appended to; anything else is read from the beginning.
+        grown = self._stamp is not None and (
+            stamp == self._stamp or (stamp[0] == self._stamp[0] and stamp[1] > self._stamp[1])
+        )
+        if not grown:
+            self._index = LogIndex(self.session_id)
+        index = self._index
+        data = paths.read_range(fd, index.size, stamp[1])
+        try:
+            torn = feed_lines(index, data, index.size)
+        except SessionCorruptedError:
+            self._stamp = None
+            raise
+        if torn is not None and repair:
+            paths.truncate(fd, torn, durable=self._durable)
+            cut = f"cut {stamp[1] - torn} bytes of an entry that was never completed"
+            self._report(Repair(self.agent_name, self.session_id, cut))
+        self._stamp = stamp_of(fd)
+        if index.session is None:
+            self._apply_legacy_index(agent)
+
+    def _apply_legacy_index(self, agent: int) -> None:
+        """Take what only the index of Aixgo (Go) knows: the owner, and a restore that nothing was appended after."""
+        index = self._index
+        entry = (legacy.read_index(agent) or {}).get(self.session_id)
+        if entry is None and index.node_count == 0:
+            self._stamp = None
+            raise SessionNotFoundError  # what is left of a creation that did not come to its end
+        self._legacy = entry or {}
+        updated = formats.time_or_none(self._legacy.get("updatedAt"))
+        # After a crash the index is older than the log; then the newest entry is the leaf.
+        if updated is None or (index.updated_at is not None and updated < index.updated_at):
+            return
+        with contextlib.suppress(ValueError):
+            index.leaf = index.find(str(self._legacy.get("currentLeaf", "")))
+
+    def owner(self) -> str | None:
+        """Return the user id without reading the whole log. None: there is no such session.
+
+        Raises:
+            SessionCorruptedError: the log cannot be understood.
+        """
+        with self._lock:
+            if self._index.session is not None:
+                return str(self._index.session.get("userId", ""))
+            try:
+                first = paths.read_file(self._name, self._agent_fd(), validation.MAX_USER_ID_BYTES * 8)
+            except FileNotFoundError:
+                first = None
+            session = _session_of((first or b"").partition(b"\n")[0])
+            if session is not None:
+                return str(session.get("userId", ""))
+            try:
+                return self.record().user_id
+            except SessionNotFoundError:
+                return None
+
+    def record(self, *, repair: bool = False) -> SessionRecord:
+        """Return the session as it is now. Raises as :meth:`refresh`."""
+        with self._lock:
+            return self._record(self.refresh(repair=repair))
+
+    def _record(self, index: LogIndex) -> SessionRecord:
+        session = index.session if index.session is not None else self._legacy
+        created = formats.time_or_none(session.get("createdAt")) or index.first_time or _EPOCH
+        updated = index.updated_at or formats.time_or_none(self._legacy.get("updatedAt")) or created
+        if index.session is None:
+            updated = max(updated, formats.time_or_none(self._legacy.get("updatedAt")) or updated)
+        metadata = session.get("metadata")
+        ttl = session.get("ttlSeconds", 0 if index.session is not None else self._default_ttl)
+        return SessionRecord(
+            id=self.session_id,
+            agent_name=self.agent_name,
+            user_id=str(session.get("userId", "")),
+            created_at=created,
+            updated_at=max(updated, created),
+            message_count=index.message_count,
+            version=index.version,
+            current_leaf=index.entry_id(index.leaf),
+            metadata=metadata if isinstance(metadata, dict) else {},
+            ttl_seconds=float(ttl) if isinstance(ttl, int | float) else 0.0,
+        )
+
+    def is_expired(self, now: datetime) -> bool:
+        """Say whether the session's time to live is over. Raises as :meth:`refresh`."""
+        with self._lock:
+            record = self.record()
+            if not record.ttl_seconds:
+                return False
+            touched = max(self._index.touched_at or record.updated_at, record.updated_at)
+            return (now - touched).total_seconds() >= record.ttl_seconds
+
+    def messages(self, limit: int | None, before: str | None, branch: str | None) -> list[Message]:
+        """Return the newest messages of a branch, oldest first.
+
+        Raises:
+            ValueError: no such message or branch.
+        """
+        with self._lock:
+            index = self.refresh()
+            node = index.leaf if branch is None else index.find(branch)
+            nodes = index.path(node, limit if before is None else None)
+            if before is not None:
+                position = self._position(nodes, before)
+                nodes = nodes[0 if limit is None else max(0, position - limit) : position]
+            return [formats.decode_message(raw) for raw in self._lines(nodes)]
+
+    def _position(self, nodes: list[int], message_id: str) -> int:
+        """Return the place of a message on a branch. Looks from the newest on."""
+        end = len(nodes)
+        while end > 0:
+            begin = max(0, end - _BLOCK)
+            lines = self._lines(nodes[begin:end])
+            for position in range(end - 1, begin - 1, -1):
+                if formats.decode_message(lines[position - begin]).id == message_id:
+                    return position
+            end = begin
+        raise ValueError(f"no message {message_id!r} on this branch")
+
+    def replay(self, idempotency_key: str) -> list[Message] | None:
+        """Return the messages that were committed with a key. None: there are none."""
+        with self._lock:
+            found = self.refresh().turns.get(idempotency_key)
+            if found is None:
+                return None
+            first, count = found
+            return [formats.decode_message(raw) for raw in self._lines(list(range(first, first + count)))]
+
+    def branches(self) -> list[Branch]:
+        """Return all branches, the current one first."""
+        with self._lock:
+            return self.refresh().branches()
+
+    def list_checkpoints(self) -> list[Checkpoint]:
+        """Return the checkpoints, oldest first."""
+        with self._lock:
+            index = self.refresh()
+            try:
+                files = legacy.read_checkpoints(self._agent_fd(), self.session_id)
+            except FileNotFoundError:
+                files = {}
+            checkpoints = {**files, **index.checkpoints}
+            return sorted(checkpoints.values(), key=lambda checkpoint: checkpoint.timestamp)
+
+    def _lines(self, nodes: list[int]) -> list[bytes]:
+        """Return the lines of messages; ``nodes`` ascend."""
+        if not nodes:
+            return []
+        places = [self._index.place(node) for node in nodes]
+        lines: list[bytes] = []
+        fd = paths.open_file(self._name, self._agent_fd(), os.O_RDONLY)
+        try:
+            first = 0
+            for number in range(1, len(places) + 1):
+                if number < len(places) and places[number][0] - places[number - 1][1] <= _READ_GAP:
+                    continue
+                begin = places[first][0]
+                data = paths.read_range(fd, begin, places[number - 1][1])
+                lines += (data[start - begin : end - begin - 1] for start, end in places[first:number])
+                first = number
+        finally:
+            os.close(fd)
+        return lines
+
+    def export(self) -> list[bytes]:
+        """Return a complete log: the lines, and what only files beside the log know."""
+        with self._lock:
+            index = self.refresh()
+            lines: list[bytes] = []
+            if self._stamp is not None:
+                fd = paths.open_file(self._name, self._agent_fd(), os.O_RDONLY)
+                try:
+                    data = paths.read_range(fd, 0, index.size)
+                finally:
+                    os.close(fd)
+                lines = [line for line in data.split(b"\n") if line.strip()]
+            for checkpoint in legacy.read_checkpoints(self._agent_fd(), self.session_id).values():
+                if checkpoint.id not in index.checkpoints:
+                    lines.append(formats.checkpoint_entry(str(uuid.uuid4()), checkpoint))
+            if index.session is None:
+                lines.append(self._adoption(index))
+            return lines
+
+    def _adoption(self, index: LogIndex) -> bytes:
+        """Return the entry that makes a log of Aixgo (Go) complete."""
+        now = formats.format_time(datetime.now(UTC))
+        leaf = index.entry_id(index.leaf)
+        return formats.adopted_entry(str(uuid.uuid4()), now, self._adopted_session(index), leaf)
+
+    def _adopted_session(self, index: LogIndex) -> dict[str, Any]:
+        record = self._record(index)
+        created = formats.format_time(record.created_at)
+        return formats.session_data(
+            record.id, record.agent_name, record.user_id, record.metadata, record.ttl_seconds, created
+        )
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def stamp_of(fd: int) -> _Stamp:
+    status = os.fstat(fd)
+    return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _session_of(line: bytes) -> dict[str, Any] | None:
+    try:
+        data = formats.decode_entry(line).get("data")
+    except ValueError:
+        return None
+    if not isinstance(data, dict) or data.get("event") != formats.SESSION_EVENT:
+        return None
+    session = data.get("session")
+    return session if isinstance(session, dict) else None

@@ -1,0 +1,203 @@
+"""Directories and files of a store: opened relative to their parent, never through a symbolic link, closed to others."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from aixgo.errors import InvalidPathComponentError, StorageError
+from aixgo.session import validation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DIRECTORY_MODE: Final = 0o700
+FILE_MODE: Final = 0o600
+_DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def default_directory() -> Path:
+    """Return where sessions are kept when nothing else is said: ``~/.aixgo/sessions``."""
+    return Path.home() / ".aixgo" / "sessions"
+
+
+@contextlib.contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """Turn an ``OSError`` into a StorageError that says what failed and why, without a path."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise InvalidPathComponentError(f"{what}: symbolic links are not followed") from error
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise StorageError(f"{what}: {reason}") from error
+
+
+def sync(fd: int) -> None:
+    """Make what was written to a file or a directory durable."""
+    os.fsync(fd)
+
+
+class Directories:
+    """The base directory and the directories of the agents. Keeps their descriptors open."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self._base_fd: int | None = None
+        self._agents: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def open_base(self, *, create: bool) -> int:
+        """Return the descriptor of the base directory.
+
+        Raises:
+            FileNotFoundError: it does not exist and was not to be created.
+        """
+        with self._lock:
+            if self._base_fd is None:
+                if create:
+                    self.base.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+                # The base itself may be a symbolic link: whoever configures it decides.
+                fd = os.open(self.base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                tighten(fd, DIRECTORY_MODE)
+                self._base_fd = fd
+            return self._base_fd
+
+    def open_agent(self, agent_name: str, *, create: bool = False) -> int:
+        """Return the descriptor of an agent's directory.
+
+        Raises:
+            FileNotFoundError: it does not exist and was not to be created.
+            InvalidPathComponentError: it is a symbolic link.
+        """
+        base = self.open_base(create=create)
+        with self._lock:
+            fd = self._agents.get(agent_name)
+            if fd is not None and os.fstat(fd).st_nlink > 0:
+                return fd
+            if fd is not None:  # somebody removed the directory
+                os.close(self._agents.pop(agent_name))
+            made = False
+            if create:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(agent_name, DIRECTORY_MODE, dir_fd=base)
+                    made = True
+            try:
+                fd = os.open(agent_name, _DIRECTORY_FLAGS, dir_fd=base)
+            except NotADirectoryError:
+                if is_link(agent_name, base):
+                    raise InvalidPathComponentError(
+                        "invalid agent name: its directory is a symbolic link"
+                    ) from None
+                raise
+            tighten(fd, DIRECTORY_MODE)
+            if made:
+                sync(base)
+            self._agents[agent_name] = fd
+            return fd
+
+    def agent_names(self) -> list[str]:
+        """Return the names of all agent directories, sorted. Links and strange names are left out."""
+        try:
+            base = self.open_base(create=False)
+        except FileNotFoundError:
+            return []
+        with os.scandir(base) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        return sorted(name for name in names if validation.is_component(name))
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        with self._lock:
+            for fd in self._agents.values():
+                os.close(fd)
+            self._agents.clear()
+            if self._base_fd is not None:
+                os.close(self._base_fd)
+                self._base_fd = None
+
+
+def is_link(name: str, dir_fd: int) -> bool:
+    """Say whether a name in a directory is a symbolic link."""
+    return stat.S_ISLNK(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode)
+
+
+def tighten(fd: int, mode: int) -> None:
+    """Take away the rights that others have on an open file or directory, if it is ours to change."""
+    if os.fstat(fd).st_mode & 0o7777 & ~mode:
+        with contextlib.suppress(PermissionError, OSError):
+            os.fchmod(fd, mode)
+
+
+def open_file(name: str, dir_fd: int, flags: int) -> int:
+    """Open a file of a directory, never through a link. Files that are made get the mode 0600."""
+    fd = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE, dir_fd=dir_fd)
+    tighten(fd, FILE_MODE)
+    return fd
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of ``data``.
+
+    Raises:
+        OSError: not all of it could be written.
+    """
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def read_range(fd: int, start: int, end: int) -> bytes:
+    """Return the bytes from ``start`` to ``end``, or fewer when the file is shorter."""
+    parts: list[bytes] = []
+    while start < end and (part := os.pread(fd, min(end - start, 1 << 24), start)):
+        parts.append(part)
+        start += len(part)
+    return b"".join(parts)
+
+
+def replace_file(name: str, dir_fd: int, data: bytes, *, durable: bool) -> None:
+    """Write a file as a whole: readers see the old one or the new one, also after a crash."""
+    temporary = f".{secrets.token_hex(8)}.tmp"
+    fd = open_file(temporary, dir_fd, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        try:
+            write_all(fd, data)
+            if durable:
+                sync(fd)
+        finally:
+            os.close(fd)
+        os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary, dir_fd=dir_fd)
+        raise
+    if durable:
+        sync(dir_fd)
+
+
+def read_file(name: str, dir_fd: int, limit: int = 1 << 30) -> bytes | None:
+    """Return a whole file, or None if there is none or it is a link."""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):
+            return None
+        raise
+    try:
+        return read_range(fd, 0, min(os.fstat(fd).st_size, limit))
+    finally:
+        os.close(fd)
+
+
+def truncate(fd: int, size: int, *, durable: bool) -> None:
+    """Cut a file."""
+    os.ftruncate(fd, size)
+    if durable:
+        sync(fd)

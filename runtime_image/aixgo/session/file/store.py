@@ -1,0 +1,327 @@
+"""A directory of sessions, without asyncio: every method blocks and may be called in any thread."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import threading
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from aixgo.errors import (
+    AixgoError,
+    CheckpointMismatchError,
+    InvalidPathComponentError,
+    SessionConflictError,
+    SessionCorruptedError,
+    SessionNotFoundError,
+)
+from aixgo.session import formats, validation
+from aixgo.session.file import legacy, paths
+from aixgo.session.file.lock import StoreLock
+from aixgo.session.file.log_writer import SessionLog
+from aixgo.session.log import index_lines
+from aixgo.session.types import Repair
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aixgo.session.types import NewSession, SessionRecord
+
+_SUFFIX: Final = ".jsonl"
+
+_logger = logging.getLogger("aixgo.session.file")
+
+
+class FileStore:
+    """The sessions below one directory."""
+
+    def __init__(self, base: Path, *, durable: bool, default_ttl: float) -> None:
+        self.directories = paths.Directories(base)
+        self.lock = StoreLock(self.directories)
+        self.durable = durable
+        self.default_ttl = default_ttl
+        #: What was put right since this object was made.
+        self.repairs: list[Repair] = []
+        self._logs: dict[tuple[str, str], SessionLog] = {}
+        #: Session id -> agent, as far as it was looked up.
+        self._homes: dict[str, str] = {}
+        #: Sessions that the index on the disk does not know as they are.
+        self._changed: set[tuple[str, str]] = set()
+        self._guard = threading.RLock()
+        self._creation = threading.Lock()
+        self._owners = threading.Lock()
+
+    def recover(self) -> None:
+        """Cut what a crash tore, if there was one and no writer is alive. Called once, before anything else."""
+        try:
+            self.directories.open_base(create=False)
+            if not self.lock.held and self.lock.try_acquire():
+                clean = False
+                try:
+                    self._recover_if_needed()
+                    clean = True
+                finally:
+                    self.lock.release(clean=clean)
+        except FileNotFoundError:
+            return
+        except OSError as error:  # a read-only store can still be read
+            _logger.info("session store is not writable: %s", os.strerror(error.errno or 0))
+
+    def become_writer(self) -> bool:
+        """Take the store's lock. False: another process has it."""
+        with self._guard:
+            if self.lock.held:
+                return True
+            if not self.lock.try_acquire():
+                return False
+            self._recover_if_needed()
+            return True
+
+    def _recover_if_needed(self) -> None:
+        if not self.lock.left_by_a_crash:
+            return
+        for agent_name in self.directories.agent_names():
+            with contextlib.suppress(FileNotFoundError, InvalidPathComponentError):
+                agent = self.directories.open_agent(agent_name)
+                for session_id in self._log_ids(agent):
+                    self._recover_session(agent, agent_name, session_id)
+        self.lock.left_by_a_crash = False
+
+    def _recover_session(self, agent: int, agent_name: str, session_id: str) -> None:
+        fd = paths.open_file(session_id + _SUFFIX, agent, os.O_RDONLY)
+        try:
+            size = os.fstat(fd).st_size
+            whole = size > 0 and os.pread(fd, 1, size - 1) == b"\n"
+        finally:
+            os.close(fd)
+        if whole:
+            return
+        try:
+            self.log(agent_name, session_id).refresh(repair=True)
+        except SessionNotFoundError:
+            # The creation never came to its end, nobody was told of this session.
+            os.unlink(session_id + _SUFFIX, dir_fd=agent)
+        except AixgoError as error:
+            _logger.warning("session %s of agent %s: %s", session_id, agent_name, error)
+
+    def note(self, repair: Repair) -> None:
+        """Remember and log something that was put right."""
+        self.repairs.append(repair)
+        _logger.warning("session %s of agent %s: %s", repair.session_id, repair.agent_name, repair.text)
+
+    # -- finding sessions ------------------------------------------------------------------------------------------
+
+    def log(self, agent_name: str, session_id: str) -> SessionLog:
+        """Return the log of a session, whether or not there is one on the disk."""
+        with self._guard:
+            key = (agent_name, session_id)
+            log = self._logs.get(key)
+            if log is None:
+                log = self._logs[key] = SessionLog(
+                    self.directories,
+                    agent_name,
+                    session_id,
+                    durable=self.durable,
+                    default_ttl=self.default_ttl,
+                    report=self.note,
+                )
+            return log
+
+    def find(self, session_id: str) -> SessionLog:
+        """Return the log of an existing session.
+
+        Raises:
+            SessionNotFoundError: there is none, or its time to live is over.
+        """
+        log = self._find(session_id)
+        if log is None:
+            raise SessionNotFoundError
+        if log.is_expired(datetime.now(UTC)):
+            self._remove_expired(log)
+            raise SessionNotFoundError
+        return log
+
+    def _find(self, session_id: str) -> SessionLog | None:
+        hint = self._homes.get(session_id)
+        names = self.directories.agent_names() if hint is None else [hint, *self.directories.agent_names()]
+        for agent_name in names:
+            if self._exists(agent_name, session_id):
+                self._homes[session_id] = agent_name
+                return self.log(agent_name, session_id)
+        self._homes.pop(session_id, None)
+        return None
+
+    def _exists(self, agent_name: str, session_id: str) -> bool:
+        try:
+            agent = self.directories.open_agent(agent_name)
+        except (FileNotFoundError, InvalidPathComponentError):
+            return False
+        try:
+            os.stat(session_id + _SUFFIX, dir_fd=agent, follow_symlinks=False)
+        except FileNotFoundError:
+            entry = (legacy.read_index(agent) or {}).get(session_id)
+            return entry is not None and legacy.is_without_log(entry)
+        return True
+
+    def agent_names(self) -> list[str]:
+        """Return the agents that have sessions."""
+        return [name for name in self.directories.agent_names() if self.session_ids(name)]
+
+    def session_ids(self, agent_name: str) -> list[str]:
+        """Return the ids of all sessions of an agent, sorted: those with a log, and those that are only indexed."""
+        try:
+            agent = self.directories.open_agent(agent_name)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        ids = set(self._log_ids(agent))
+        for session_id, entry in (legacy.read_index(agent) or {}).items():
+            if legacy.is_without_log(entry) and validation.is_component(session_id):
+                ids.add(session_id)
+        return sorted(ids)
+
+    def records(self, agent_name: str, user_id: str | None) -> list[SessionRecord]:
+        """Return the sessions of an agent, newest update first. What cannot be read is logged and left out."""
+        now = datetime.now(UTC)
+        records: list[SessionRecord] = []
+        for session_id in self.session_ids(agent_name):
+            log = self.log(agent_name, session_id)
+            try:
+                if user_id is not None and log.owner() != user_id:
+                    continue
+                if log.is_expired(now):
+                    self._remove_expired(log)
+                    continue
+                records.append(log.record())
+            except SessionNotFoundError:
+                continue  # deleted in the meantime
+            except (SessionCorruptedError, InvalidPathComponentError) as error:
+                _logger.warning("session %s of agent %s: %s", session_id, agent_name, error)
+        records.sort(key=lambda record: record.updated_at, reverse=True)  # stable: equal times stay in order of id
+        return records
+
+    @staticmethod
+    def _log_ids(agent: int) -> list[str]:
+        with os.scandir(agent) as entries:
+            names = [entry.name for entry in entries if entry.name.endswith(_SUFFIX)]
+        ids = [name.removesuffix(_SUFFIX) for name in names]
+        return [session_id for session_id in ids if validation.is_component(session_id)]
+
+    # -- changing sessions (the caller holds the store's lock) -----------------------------------------------------
+
+    def create(self, session: NewSession) -> SessionRecord:
+        """Make a session.
+
+        Raises:
+            SessionConflictError: there is one with this id.
+        """
+        ttl = self.default_ttl if session.ttl_seconds is None else float(session.ttl_seconds)
+        now = formats.format_time(datetime.now(UTC))
+        header = formats.session_entry(str(uuid.uuid4()), now, session, ttl)
+        return self.create_log(session.agent_name, session.id, [header])
+
+    def create_log(self, agent_name: str, session_id: str, lines: list[bytes]) -> SessionRecord:
+        """Make a session out of the lines of its log. Raises as :meth:`create`."""
+        with self._creation:
+            self.lock.check()
+            with contextlib.suppress(SessionNotFoundError):
+                self.find(session_id)
+                raise SessionConflictError("session already exists")
+            record = self.log(agent_name, session_id).create(lines)
+            self._homes[session_id] = agent_name
+            self._changed.add((agent_name, session_id))
+            return record
+
+    def get_or_create(self, session: NewSession) -> SessionRecord:
+        """Return the newest session of the agent and the user, or make one."""
+        with self._owners:
+            records = self.records(session.agent_name, session.user_id)
+            return records[0] if records else self.create(session)
+
+    def changed(self, log: SessionLog) -> None:
+        """Note that the index is behind a log."""
+        self._changed.add((log.agent_name, log.session_id))
+
+    def delete(self, session_id: str) -> None:
+        """Remove a session and all that belongs to it.
+
+        Raises:
+            SessionNotFoundError: there is none.
+        """
+        log = self.find(session_id)
+        self.lock.check()
+        self._delete(log)
+
+    def _delete(self, log: SessionLog) -> None:
+        # First the index: were the log gone first, a crash in between would leave the user's name behind.
+        agent = self.directories.open_agent(log.agent_name)
+        index = legacy.read_index(agent) or {}
+        if index.pop(log.session_id, None) is not None:
+            legacy.write_index(agent, index, durable=self.durable)
+        log.delete()
+        with self._guard:
+            self._logs.pop((log.agent_name, log.session_id), None)
+            self._homes.pop(log.session_id, None)
+            self._changed.discard((log.agent_name, log.session_id))
+
+    def _remove_expired(self, log: SessionLog) -> None:
+        if self.lock.held:
+            with contextlib.suppress(FileNotFoundError, SessionNotFoundError):
+                self._delete(log)
+
+    def refuse_foreign_checkpoint(self, checkpoint_id: str, log: SessionLog) -> None:
+        """Look for a checkpoint in all other sessions.
+
+        Raises:
+            CheckpointMismatchError: it belongs to one of them.
+        """
+        for agent_name in self.directories.agent_names():
+            for session_id in self.session_ids(agent_name):
+                if session_id == log.session_id:
+                    continue
+                with contextlib.suppress(SessionNotFoundError, SessionCorruptedError, InvalidPathComponentError):
+                    if checkpoint_id in self.log(agent_name, session_id).refresh().checkpoints:
+                        raise CheckpointMismatchError
+
+    def probe(self) -> None:
+        """Make sure that the directory is there and can be written to.
+
+        Raises:
+            OSError: it is not.
+        """
+        fd = self.directories.open_base(create=True)
+        if not os.access(".", os.R_OK | os.W_OK | os.X_OK, dir_fd=fd):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    # -- the index -------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Bring the indexes up to date and give the lock back."""
+        try:
+            if self.lock.held:
+                self._write_indexes()
+        except (OSError, AixgoError) as error:  # it is only an index
+            _logger.warning("index of the session store was not written: %s", error)
+        finally:
+            self.lock.release()
+            self.directories.close()
+
+    def _write_indexes(self) -> None:
+        for agent_name in self.directories.agent_names():
+            agent = self.directories.open_agent(agent_name)
+            index = legacy.read_index(agent)
+            wanted = {session_id for name, session_id in self._changed if name == agent_name}
+            if index is not None and not wanted:
+                continue
+            known = index or {}
+            ids = self._log_ids(agent)
+            kept = {key: entry for key, entry in known.items() if key in ids or legacy.is_without_log(entry)}
+            for session_id in ids:
+                if session_id in wanted or session_id not in kept:
+                    with contextlib.suppress(SessionNotFoundError, SessionCorruptedError):
+                        kept[session_id] = legacy.index_entry(self.log(agent_name, session_id).record())
+            if kept or known:
+                legacy.write_index(agent, kept, durable=self.durable)

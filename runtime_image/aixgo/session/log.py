@@ -1,0 +1,328 @@
+"""What a session's log means: branches, counts, checkpoints. Pure; every store and every import uses it."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from aixgo.errors import CheckpointCorruptedError, CheckpointMismatchError, SessionCorruptedError
+from aixgo.session import formats
+from aixgo.session.types import Branch, Checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+#: The node before the first message.
+ROOT: Final = -1
+
+
+@dataclass(slots=True)
+class _OpenTurn:
+    """Messages that belong together, of which not all were seen yet."""
+
+    wanted: int
+    key: str | None
+    end: int
+    lines: list[tuple[bytes, int, int, dict[str, Any]]]
+
+
+class LogIndex:
+    """Everything about a log but its messages' content. Messages are nodes, numbered in the order of the log.
+
+    :meth:`feed` takes the lines in order. What belongs to a turn counts only when the whole turn was seen, so
+    :attr:`size` may stay behind the lines that were fed.
+    """
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id = session_id
+        #: The ``session`` object of the log; None for a log of Aixgo (Go) that nobody has added to yet.
+        self.session: dict[str, Any] | None = None
+        self.leaf = ROOT
+        #: Messages and restores so far.
+        self.version = 0
+        #: Where the part of the log that counts ends.
+        self.size = 0
+        self.checkpoints: dict[str, Checkpoint] = {}
+        #: Idempotency key -> first node and number of messages.
+        self.turns: dict[str, tuple[int, int]] = {}
+        self.first_time: datetime | None = None
+        #: Newest message or restore.
+        self.updated_at: datetime | None = None
+        #: Newest entry of any kind.
+        self.touched_at: datetime | None = None
+        self._ids: list[str] = []
+        self._nodes: dict[str, int] = {}
+        self._parents = array("q")
+        self._starts = array("q")
+        self._ends = array("q")
+        self._depths = array("q")
+        self._chains: list[str] = []
+        self._turn: _OpenTurn | None = None
+
+    # -- reading a log ---------------------------------------------------------------------------------------------
+
+    def feed(self, raw: bytes, start: int, end: int) -> None:
+        """Take the next line, without its line feed; ``start`` and ``end`` (with the line feed) are its place.
+
+        Raises:
+            ValueError: it is no entry, or not one that may stand here.
+        """
+        if not raw.strip():
+            if self._turn is None:
+                self.size = end
+            return
+        entry = formats.decode_entry(raw)
+        if self._turn is not None:
+            self._feed_turn(self._turn, raw, start, end, entry)
+            return
+        kind, data = entry["type"], entry.get("data")
+        moment = formats.time_or_none(entry.get("timestamp"))
+        if kind == formats.MESSAGE:
+            self._add_message(raw, start, end, entry)
+        elif kind == formats.CHECKPOINT:
+            self._add_checkpoint(data)
+        elif kind == formats.METADATA and isinstance(data, dict):
+            if data.get("event") == formats.TURN_EVENT and self._begin_turn(data, end):
+                return
+            self._add_event(data, moment)
+        self._touch(moment)
+        self.size = end
+
+    def _feed_turn(self, turn: _OpenTurn, raw: bytes, start: int, end: int, entry: dict[str, Any]) -> None:
+        if entry["type"] != formats.MESSAGE:
+            raise ValueError("a turn was not completed")
+        turn.lines.append((raw, start, end, entry))
+        if len(turn.lines) < turn.wanted:
+            return
+        self._turn = None
+        first = len(self._ids)
+        for line in turn.lines:
+            self._add_message(*line)
+        if turn.key is not None:
+            self.turns.setdefault(turn.key, (first, turn.wanted))
+        self.size = end
+
+    def _begin_turn(self, data: dict[str, Any], end: int) -> bool:
+        wanted, key = data.get("entries"), data.get("idempotencyKey")
+        if not isinstance(wanted, int) or wanted < 1:
+            return False
+        self._turn = _OpenTurn(wanted, key if isinstance(key, str) else None, end, [])
+        return True
+
+    def drop_open_turn(self) -> None:
+        """Forget the lines of a turn that was not complete; they are fed again from :attr:`size` on."""
+        self._turn = None
+
+    def _add_message(self, raw: bytes, start: int, end: int, entry: dict[str, Any]) -> None:
+        parent_id = entry.get("parentId")
+        # Another program may have left out what came before: the chain ends there.
+        parent = self._nodes.get(parent_id, ROOT) if isinstance(parent_id, str) else ROOT
+        self.add_node(entry["id"], parent, start, end, formats.content_digest(raw))
+        moment = formats.time_or_none(entry.get("timestamp"))
+        self._touch(moment)
+        self._update(moment)
+
+    def add_node(self, entry_id: str, parent: int, start: int, end: int, digest: str) -> int:
+        """Add a message as the new leaf and return its node."""
+        node = len(self._ids)
+        self._ids.append(entry_id)
+        self._nodes[entry_id] = node
+        self._parents.append(parent)
+        self._starts.append(start)
+        self._ends.append(end)
+        self._depths.append(self.depth(parent) + 1)
+        self._chains.append(formats.extend_chain(self.chain(parent), digest))
+        self.leaf = node
+        self.version += 1
+        return node
+
+    def _add_checkpoint(self, data: Any) -> None:
+        checkpoint = formats.checkpoint_of(data)
+        self.checkpoints[checkpoint.id] = checkpoint
+
+    def _add_event(self, data: dict[str, Any], moment: datetime | None) -> None:
+        event = data.get("event")
+        if event == formats.SESSION_EVENT and isinstance(data.get("session"), dict):
+            self.session = data["session"]
+            if isinstance(data.get("currentLeaf"), str):
+                self.leaf = self.find(data["currentLeaf"])
+        elif event == formats.RESTORE_EVENT:
+            self.leaf = self.find(str(data.get("entryId", "")))
+            self.version += 1
+            self._update(moment)
+
+    def _touch(self, moment: datetime | None) -> None:
+        if moment is not None:
+            self.first_time = self.first_time or moment
+            self.touched_at = max(self.touched_at or moment, moment)
+
+    def _update(self, moment: datetime | None) -> None:
+        if moment is not None:
+            self.updated_at = max(self.updated_at or moment, moment)
+
+    # -- asking ----------------------------------------------------------------------------------------------------
+
+    @property
+    def node_count(self) -> int:
+        """Number of messages of all branches together."""
+        return len(self._ids)
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether the log ends inside a turn."""
+        return self._turn is not None
+
+    @property
+    def message_count(self) -> int:
+        """Number of messages on the current branch."""
+        return self.depth(self.leaf)
+
+    def entry_id(self, node: int) -> str:
+        """Return the id of a message's entry; "" for :data:`ROOT`."""
+        return "" if node == ROOT else self._ids[node]
+
+    def depth(self, node: int) -> int:
+        """Return the number of messages from the beginning up to a node."""
+        return 0 if node == ROOT else self._depths[node]
+
+    def chain(self, node: int) -> str:
+        """Return the chain value at a node."""
+        return formats.NO_CHAIN if node == ROOT else self._chains[node]
+
+    def place(self, node: int) -> tuple[int, int]:
+        """Return where a message's line begins and ends (with its line feed)."""
+        return self._starts[node], self._ends[node]
+
+    def find(self, entry_id: str) -> int:
+        """Return the node of an entry; "" is :data:`ROOT`.
+
+        Raises:
+            ValueError: there is no such message.
+        """
+        if entry_id == "":
+            return ROOT
+        try:
+            return self._nodes[entry_id]
+        except KeyError:
+            raise ValueError(f"no entry {entry_id!r}") from None
+
+    def backwards(self, node: int) -> Iterator[int]:
+        """Yield the nodes of a branch, newest first."""
+        while node != ROOT:
+            yield node
+            node = self._parents[node]
+
+    def path(self, node: int, limit: int | None = None) -> list[int]:
+        """Return the newest ``limit`` nodes of a branch, oldest first."""
+        nodes: list[int] = []
+        for step in self.backwards(node):
+            if limit is not None and len(nodes) >= limit:
+                break
+            nodes.append(step)
+        nodes.reverse()
+        return nodes
+
+    def branches(self) -> list[Branch]:
+        """Return all lines of history: the current one first, then the others, newest first."""
+        parents = set(self._parents)
+        leaves = [
+            node for node in range(len(self._ids) - 1, -1, -1) if node not in parents and node != self.leaf
+        ]
+        return [self._branch(self.leaf), *(self._branch(node) for node in leaves)]
+
+    def _branch(self, node: int) -> Branch:
+        return Branch(self.entry_id(node), self.depth(node), node == self.leaf)
+
+    def verified(self, checkpoint: Checkpoint) -> int:
+        """Return the node of a checkpoint whose checksum is right.
+
+        Raises:
+            CheckpointMismatchError: it belongs to another session.
+            CheckpointCorruptedError: an entry or the checkpoint was changed, or an entry is missing.
+        """
+        if checkpoint.session_id != self.session_id:
+            raise CheckpointMismatchError
+        try:
+            node = self.find(checkpoint.entry_id)
+        except ValueError:
+            raise CheckpointCorruptedError("checkpoint entry not found") from None
+        if checkpoint.message_count is None:
+            intact = checkpoint.checksum == formats.ids_checksum(self._ids[step] for step in self.path(node))
+        else:
+            intact = formats.checkpoint_is_intact(checkpoint, self.chain(node), self.depth(node))
+        if not intact:
+            raise CheckpointCorruptedError
+        return node
+
+    def moved(self, leaf: int, moment: datetime) -> None:
+        """Note a restore that was just written."""
+        self.leaf = leaf
+        self.version += 1
+        self._touch(moment)
+        self._update(moment)
+
+    def appended(self, moment: datetime, size: int) -> None:
+        """Note that entries were just written, and where the log ends now."""
+        self._touch(moment)
+        self._update(moment)
+        self.size = size
+
+    def checkpointed(self, checkpoint: Checkpoint, size: int) -> None:
+        """Note a checkpoint that was just written."""
+        self.checkpoints[checkpoint.id] = checkpoint
+        self._touch(checkpoint.timestamp)
+        self.size = size
+
+
+def feed_lines(index: LogIndex, data: bytes, base: int, first_line: int = 1) -> int | None:
+    """Feed every complete line of ``data``, which begins at ``base`` in the log.
+
+    Returns:
+        None if the log counts up to the last complete line, else where a tail begins that was torn by a crash: an
+        incomplete line, an incomplete turn, or garbage that nothing follows.
+
+    Raises:
+        SessionCorruptedError: a line in the middle is no entry.
+    """
+    index.drop_open_turn()
+    position, number = 0, first_line
+    while (feed_end := data.find(b"\n", position)) >= 0:
+        try:
+            index.feed(data[position:feed_end], base + position, base + feed_end + 1)
+        except ValueError as error:
+            if _has_entry(data, feed_end + 1):
+                raise SessionCorruptedError(f"session log is corrupted: line {number}: {error}") from error
+            return index.size
+        position, number = feed_end + 1, number + 1
+    return None if index.size == base + len(data) else index.size
+
+
+def _has_entry(data: bytes, position: int) -> bool:
+    while (end := data.find(b"\n", position)) >= 0:
+        line = data[position:end]
+        position = end + 1
+        try:
+            formats.decode_entry(line)
+        except ValueError:
+            continue
+        return True
+    return False
+
+
+def index_lines(session_id: str, lines: list[bytes]) -> LogIndex:
+    """Return the index of a complete log whose lines' places are their numbers.
+
+    Raises:
+        SessionCorruptedError: a line is no entry, or the last turn is not complete.
+    """
+    index = LogIndex(session_id)
+    for number, line in enumerate(lines):
+        try:
+            index.feed(line, number, number + 1)
+        except ValueError as error:
+            raise SessionCorruptedError(f"session log is corrupted: line {number + 1}: {error}") from error
+    if index.in_turn:
+        raise SessionCorruptedError("session log is corrupted: its last turn is not complete")
+    return index

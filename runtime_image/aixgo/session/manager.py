@@ -1,0 +1,171 @@
+"""Managers: where sessions come from (Go: Manager)."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from aixgo.errors import SessionNotFoundError, StorageClosedError
+from aixgo.session import validation
+from aixgo.session.session import Session
+from aixgo.session.types import NewSession
+
+if TYPE_CHECKING:
+    import builtins
+    from collections.abc import Mapping
+
+    from aixgo.session.backend import Backend
+    from aixgo.session.types import SessionRecord
+
+
+class Manager:
+    """The sessions of one backend. Use it as ``async with``, or call :meth:`close` (Go: NewManager).
+
+    Every method may raise StorageError (nothing was changed) and StorageClosedError.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._sessions: WeakValueDictionary[str, Session] = WeakValueDictionary()
+        self._closed = False
+
+    async def __aenter__(self) -> Manager:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def backend(self) -> Backend:
+        """The backend."""
+        return self._backend
+
+    async def create(
+        self,
+        agent_name: str,
+        *,
+        user_id: str = "",
+        metadata: Mapping[str, Any] | None = None,
+        ttl_seconds: float | None = None,
+        session_id: str | None = None,
+    ) -> Session:
+        """Make a session (Go: Create).
+
+        Args:
+            agent_name: The agent that the conversation is with.
+            user_id: The owner.
+            metadata: Anything that JSON can express.
+            ttl_seconds: Seconds after the last change until the session goes. None: the backend's default. 0: never.
+            session_id: Its id. None: a new one.
+
+        Raises:
+            InvalidPathComponentError: the agent name or the session id is not allowed.
+            InvalidMessageError: the user id or the metadata cannot be stored.
+            SessionConflictError: there is a session with this id.
+        """
+        new = self._new_session(agent_name, user_id, metadata, ttl_seconds, session_id)
+        return self._session(await self._backend.create(new))
+
+    async def get(self, session_id: str, *, user_id: str | None = None) -> Session:
+        """Return a session (Go: Get).
+
+        Args:
+            session_id: Its id.
+            user_id: With a user, a session of somebody else is not found.
+
+        Raises:
+            SessionNotFoundError: there is no such session, or it belongs to somebody else.
+        """
+        self._check_open()
+        session_id = validation.session_id(session_id)
+        if user_id is not None:
+            validation.user_id(user_id)
+        record = await self._backend.load(session_id)
+        if user_id is not None and record.user_id != user_id:
+            raise SessionNotFoundError
+        return self._session(record)
+
+    async def get_or_create(
+        self,
+        agent_name: str,
+        user_id: str,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        ttl_seconds: float | None = None,
+    ) -> Session:
+        """Return the newest session of an agent and a user, or make one (Go: GetOrCreate).
+
+        However many callers, replicas or processes race: one session per pair. Without a user it is always a new one.
+        """
+        new = self._new_session(agent_name, user_id, metadata, ttl_seconds, None)
+        if not user_id:
+            return self._session(await self._backend.create(new))
+        return self._session(await self._backend.get_or_create(new))
+
+    async def list(
+        self, agent_name: str, *, user_id: str | None = None, limit: int = 0, offset: int = 0
+    ) -> builtins.list[Session]:
+        """Return the sessions of an agent, newest update first, equal ones by id (Go: List).
+
+        Args:
+            agent_name: The agent.
+            user_id: Only this user's.
+            limit: At most so many. 0: all.
+            offset: Leave out so many at the beginning.
+
+        Raises:
+            ValueError: a negative limit or offset.
+        """
+        self._check_open()
+        validation.agent_name(agent_name)
+        validation.page(limit, offset)
+        if user_id is not None:
+            validation.user_id(user_id)
+        records = await self._backend.list(agent_name, user_id=user_id, limit=limit, offset=offset)
+        return [self._session(record) for record in records]
+
+    async def delete(self, session_id: str) -> None:
+        """Remove a session and all that belongs to it (Go: Delete).
+
+        Raises:
+            SessionNotFoundError: there is no such session.
+        """
+        self._check_open()
+        await self._backend.delete(validation.session_id(session_id))
+        self._sessions.pop(session_id, None)
+
+    async def close(self) -> None:
+        """Close the backend (Go: Close). Closing twice is allowed."""
+        if not self._closed:
+            self._closed = True
+            await self._backend.close()
+
+    def _new_session(
+        self,
+        agent_name: str,
+        user_id: str,
+        metadata: Mapping[str, Any] | None,
+        ttl_seconds: float | None,
+        session_id: str | None,
+    ) -> NewSession:
+        self._check_open()
+        return NewSession(
+            id=str(uuid.uuid4()) if session_id is None else validation.new_session_id(session_id),
+            agent_name=validation.agent_name(agent_name),
+            user_id=validation.user_id(user_id),
+            metadata=validation.metadata(metadata),
+            ttl_seconds=validation.ttl_seconds(ttl_seconds),
+        )
+
+    def _session(self, record: SessionRecord) -> Session:
+        session = self._sessions.get(record.id)
+        if session is None:
+            session = self._sessions[record.id] = Session(self._backend, record)
+        else:
+            session.note(record)
+        return session
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StorageClosedError

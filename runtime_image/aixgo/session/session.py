@@ -1,0 +1,186 @@
+"""One conversation: its messages, its checkpoints, its turns (Go: Session)."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from aixgo.session import validation
+from aixgo.session.turn import Turn, active_turn
+from aixgo.session.types import Append
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from aixgo.message import Message
+    from aixgo.session.backend import Backend
+    from aixgo.session.types import Branch, Checkpoint, SessionRecord
+
+
+class Session:
+    """A session. Managers make them; all that one manager hands out for one id are the same object.
+
+    What its properties say is what this process last heard of the store; :meth:`get_messages` always asks the store.
+    Every method that talks to the store may raise StorageError (nothing was changed), StorageClosedError and
+    SessionNotFoundError (the session was deleted, or its time to live is over).
+    """
+
+    def __init__(self, backend: Backend, record: SessionRecord) -> None:
+        self._backend = backend
+        self._record = record
+
+    def __repr__(self) -> str:
+        return f"Session(id={self.id!r}, agent_name={self.agent_name!r}, version={self.version})"
+
+    @property
+    def id(self) -> str:
+        """The id (Go: ID)."""
+        return self._record.id
+
+    @property
+    def agent_name(self) -> str:
+        """The agent that the conversation is with (Go: AgentName)."""
+        return self._record.agent_name
+
+    @property
+    def user_id(self) -> str:
+        """The owner; "" is nobody (Go: UserID)."""
+        return self._record.user_id
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What was given when the session was made."""
+        return self._record.metadata
+
+    @property
+    def created_at(self) -> datetime:
+        """When the session was made, in UTC."""
+        return self._record.created_at
+
+    @property
+    def updated_at(self) -> datetime:
+        """When the newest message or restore was stored, in UTC."""
+        return self._record.updated_at
+
+    @property
+    def message_count(self) -> int:
+        """Number of messages that :meth:`get_messages` returns."""
+        return self._record.message_count
+
+    @property
+    def version(self) -> int:
+        """Number of messages ever stored, of all branches, and of restores. It never goes back."""
+        return self._record.version
+
+    @property
+    def current_leaf(self) -> str:
+        """Id of the newest entry of the current branch; "" when it is empty (Go: currentLeaf)."""
+        return self._record.current_leaf
+
+    @property
+    def ttl_seconds(self) -> float:
+        """Sliding time to live; 0 is none."""
+        return self._record.ttl_seconds
+
+    async def append_message(self, message: Message, *, expected_version: int | None = None) -> None:
+        """Append a message (Go: AppendMessage). It is durable when this returns.
+
+        Inside ``async with session.turn()`` of the same task it becomes part of the turn. While a turn of somebody
+        else is running, it waits.
+
+        Args:
+            message: What to append.
+            expected_version: Only if the session is at this version.
+
+        Raises:
+            InvalidMessageError: the message cannot be stored.
+            SessionConflictError: the session is at another version.
+        """
+        await self.append_messages([message], expected_version=expected_version)
+
+    async def append_messages(
+        self, messages: Iterable[Message], *, expected_version: int | None = None
+    ) -> None:
+        """Append messages, all or none, with nothing in between. Otherwise as :meth:`append_message`."""
+        checked = validation.messages(messages)
+        if expected_version is not None:
+            validation.not_negative("expected_version", expected_version)
+        turn = active_turn(self.id)
+        if turn is not None:
+            turn.check_version(expected_version)
+            await turn.append_messages(checked)
+            return
+        append = Append(str(uuid.uuid4()), tuple(checked), expected_version)
+        self.note(await self._backend.append(self.id, append))
+
+    async def get_messages(
+        self, *, limit: int | None = None, before: str | None = None, branch: str | None = None
+    ) -> list[Message]:
+        """Return messages that are stored, oldest first (Go: GetMessages).
+
+        Args:
+            limit: Only the newest ``limit``. None: all.
+            before: Only those before the message with this id: the previous page.
+            branch: Of the branch with this newest entry, see :meth:`list_branches`. None: of the current branch.
+
+        Raises:
+            ValueError: a negative limit, no such message, no such branch.
+        """
+        if limit is not None:
+            validation.not_negative("limit", limit)
+        return await self._backend.messages(self.id, limit=limit, before=before, branch=branch)
+
+    async def list_branches(self) -> list[Branch]:
+        """Return all lines of the session's history, the current one first."""
+        return await self._backend.branches(self.id)
+
+    async def checkpoint(self, *, metadata: Mapping[str, Any] | None = None) -> Checkpoint:
+        """Remember this place of the conversation (Go: Checkpoint). Messages of an open turn are not in it.
+
+        Raises:
+            InvalidMessageError: the metadata cannot be stored.
+        """
+        return await self._backend.checkpoint(self.id, str(uuid.uuid4()), validation.metadata(metadata))
+
+    async def list_checkpoints(self) -> list[Checkpoint]:
+        """Return the checkpoints, oldest first."""
+        return await self._backend.list_checkpoints(self.id)
+
+    async def restore(self, checkpoint_id: str) -> None:
+        """Go back to a checkpoint, for every reader everywhere (Go: Restore). What came after it stays as a branch.
+
+        Raises:
+            CheckpointNotFoundError: there is no such checkpoint.
+            CheckpointMismatchError: it belongs to another session.
+            CheckpointCorruptedError: it, or an entry that it covers, was changed. Nothing happened.
+        """
+        checkpoint_id = validation.checkpoint_id(checkpoint_id)
+        turn = active_turn(self.id)
+        lease = None if turn is None else turn.lease
+        self.note(await self._backend.restore(self.id, checkpoint_id, lease=lease))
+
+    def turn(self, *, idempotency_key: str | None = None, timeout: float | None = None) -> Turn:
+        """Return a turn: ``async with session.turn() as turn:`` (see :class:`Turn`).
+
+        Args:
+            idempotency_key: Remembered with what the turn commits. When a turn with this key was committed before,
+                ``turn.replayed`` holds its messages and nothing more can be added.
+            timeout: Seconds to wait for other turns of the session. None: until cancelled.
+        """
+        if idempotency_key is not None:
+            validation.idempotency_key(idempotency_key)
+        return Turn(self, self._backend, idempotency_key, timeout)
+
+    async def refresh(self) -> None:
+        """Ask the store what the session is like now."""
+        self.note(await self._backend.load(self.id))
+
+    async def close(self) -> None:
+        """Do nothing: everything is stored already (Go: Close). The session stays usable."""
+
+    def note(self, record: SessionRecord) -> None:
+        """Take over what the store said, unless something newer is known."""
+        newer = record.version >= self._record.version
+        if newer or record.created_at != self._record.created_at:
+            self._record = record

@@ -1,0 +1,172 @@
+"""A turn: one unit of a conversation. History in, messages together at the end, nothing on failure."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from aixgo.errors import SessionConflictError, StorageError
+from aixgo.session import validation
+from aixgo.session.types import Append
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+    from aixgo.message import Message
+    from aixgo.session.backend import Backend
+    from aixgo.session.session import Session
+    from aixgo.session.types import Lease
+
+_active: ContextVar[tuple[Turn, ...]] = ContextVar("aixgo_turns", default=())
+
+
+def active_turn(session_id: str) -> Turn | None:
+    """Return the turn of a session that the present task is inside of."""
+    for turn in _active.get():
+        if turn.session.id == session_id and turn.is_open:
+            return turn
+    return None
+
+
+class Turn:
+    """Exclusive use of a session, across all processes, as an ``async with`` block.
+
+    What :meth:`append_message` adds is committed together when the block ends, and not at all when it raises or is
+    cancelled. A turn whose lease was lost, because the process was stopped for too long, cannot commit.
+
+    Raises (on entering): SessionNotFoundError, StorageError, SessionConflictError (the session was busy for
+    ``timeout`` seconds). Raises (on leaving): SessionConflictError (the lease was lost), StorageError.
+    """
+
+    def __init__(
+        self, session: Session, backend: Backend, idempotency_key: str | None, timeout: float | None
+    ) -> None:
+        self.session = session
+        #: The messages of an earlier turn that was committed with the same idempotency key.
+        self.replayed: list[Message] | None = None
+        self._backend = backend
+        self._key = idempotency_key
+        self._timeout = timeout
+        self._pending: list[Message] = []
+        self._lease: Lease | None = None
+        self._renewal: asyncio.Task[None] | None = None
+        self._id = str(uuid.uuid4())
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the block is running."""
+        return self._lease is not None
+
+    @property
+    def lease(self) -> Lease | None:
+        """The right to write that the turn holds."""
+        return self._lease
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """What was added so far."""
+        return tuple(self._pending)
+
+    async def append_message(self, message: Message) -> None:
+        """Add a message. It is stored when the turn ends.
+
+        Raises:
+            InvalidMessageError: the message cannot be stored.
+            SessionConflictError: the turn is over, or was committed before (see :attr:`replayed`).
+        """
+        await self.append_messages([message])
+
+    async def append_messages(self, messages: Iterable[Message]) -> None:
+        """Add messages. Otherwise as :meth:`append_message`."""
+        checked = validation.messages(messages)
+        if not self.is_open:
+            raise SessionConflictError("the turn is over")
+        if self.replayed is not None:
+            raise SessionConflictError("a turn with this idempotency key was already committed")
+        self._pending += checked
+
+    async def get_messages(self, *, limit: int | None = None) -> list[Message]:
+        """Return the newest messages as they will be when the turn is committed, oldest first."""
+        if limit is not None:
+            validation.not_negative("limit", limit)
+        wanted = None if limit is None else max(0, limit - len(self._pending))
+        stored = await self.session.get_messages(limit=wanted)
+        both = [*stored, *self._pending]
+        return both if limit is None else both[len(both) - min(limit, len(both)) :]
+
+    def check_version(self, expected_version: int | None) -> None:
+        """Make sure that the session is at a version.
+
+        Raises:
+            SessionConflictError: it is not.
+        """
+        if expected_version is not None and expected_version != self.session.version:
+            raise SessionConflictError(
+                f"session is at version {self.session.version}, not {expected_version}"
+            )
+
+    async def __aenter__(self) -> Turn:
+        if self._lease is not None:
+            raise RuntimeError("a turn cannot be entered twice")
+        if active_turn(self.session.id) is not None:
+            raise SessionConflictError("this task is already inside a turn of the session")
+        self._lease = lease = await self._backend.acquire_lease(self.session.id, self._timeout)
+        try:
+            self.session.note(await self._backend.load(self.session.id))
+            if self._key is not None:
+                self.replayed = await self._backend.replay(self.session.id, self._key)
+        except BaseException:
+            await self._release(lease)
+            raise
+        if self._backend.lease_renewal:
+            self._renewal = asyncio.create_task(self._renew(lease, self._backend.lease_renewal))
+        _active.set((self, *_active.get()))
+        return self
+
+    async def __aexit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        lease = self._lease
+        assert lease is not None  # noqa: S101 - __aenter__ came to its end
+        _active.set(tuple(turn for turn in _active.get() if turn is not self))
+        try:
+            if error_type is None and self._pending:
+                append = Append(self._id, tuple(self._pending), None, lease, self._key)
+                self.session.note(await self._backend.append(self.session.id, append))
+        finally:
+            if self._renewal is not None:
+                self._renewal.cancel()
+            await self._release(lease)
+
+    async def _renew(self, lease: Lease, every: float) -> None:
+        while True:
+            await asyncio.sleep(every)
+            try:
+                await self._backend.renew_lease(lease)
+            except SessionConflictError:
+                return  # it is lost; the commit will be refused
+            except StorageError:
+                continue  # the store may be back before the lease runs out
+
+    async def _release(self, lease: Lease) -> None:
+        self._lease = None
+        release = asyncio.ensure_future(self._backend.release_lease(lease))
+        try:
+            # Else others wait until the lease runs out.
+            with contextlib.suppress(StorageError):
+                await asyncio.shield(release)
+        except asyncio.CancelledError:
+            release.add_done_callback(_forget_outcome)
+            raise
+
+
+def _forget_outcome(task: asyncio.Future[None]) -> None:
+    if not task.cancelled():
+        task.exception()
