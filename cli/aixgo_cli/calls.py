@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from aixgo.agents.text import text_of
 from aixgo.message import Message
 from aixgo.rpc import agent_service_pb2 as pb
 from aixgo.rpc import agent_service_pb2_grpc as pb_grpc
+from aixgo.rpc.convert import from_wire, to_wire
 from aixgo_cli.errors import CliError, ExitCode
 
 if TYPE_CHECKING:
@@ -87,12 +88,9 @@ def execute(endpoint: Endpoint, call: Call, *, on_partial: Callable[[str], None]
 
     Raises :class:`CallFailedError`.
     """
-    message = Message.new("question", {"text": call.text})
     request = pb.ExecuteRequest(
         agent_name=call.agent,
-        input=pb.Message(
-            id=message.id, type=message.type, payload=message.payload, timestamp=message.timestamp
-        ),
+        input=to_wire(Message.new("question", {"text": call.text})),
         session_id=call.session_id,
         user_id=call.user_id,
         idempotency_key=call.idempotency_key,
@@ -104,7 +102,7 @@ def execute(endpoint: Endpoint, call: Call, *, on_partial: Callable[[str], None]
                 return _answer(stub.Execute(request, timeout=call.timeout))
             for event in stub.ExecuteStream(request, timeout=call.timeout):
                 if event.WhichOneof("event") == "partial":
-                    on_partial(text_of(event.partial.payload))
+                    on_partial(text_of(from_wire(event.partial)))
                 else:
                     return _answer(event.final)
         except grpc.RpcError as error:
@@ -114,21 +112,6 @@ def execute(endpoint: Endpoint, call: Call, *, on_partial: Callable[[str], None]
         where=f"agent {call.agent} at {endpoint.address}",
         then="try again",
     )
-
-
-def text_of(payload: str) -> str:
-    """Return what a message says: the text in its JSON payload, else the payload as it is."""
-    try:
-        value = json.loads(payload)
-    except ValueError:
-        return payload
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict):
-        for key in ("text", "content", "output", "response"):
-            if isinstance(value.get(key), str):
-                return str(value[key])
-    return payload
 
 
 def _channel(endpoint: Endpoint) -> grpc.Channel:
@@ -153,7 +136,7 @@ def _answer(response: pb.ExecuteResponse) -> Answer:
     from google.protobuf.json_format import MessageToDict
 
     return Answer(
-        text=text_of(response.output.payload),
+        text=text_of(from_wire(response.output)),
         session_id=response.session_id,
         session_version=response.session_version,
         message=MessageToDict(response.output),

@@ -56,6 +56,15 @@ def write_data(data: Any, output: ListFormat | AnswerFormat) -> None:
     sys.stdout.write(text + "\n")
 
 
+#: Control characters, but for line feed and tab: a terminal would obey them.
+_CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+
+
+def printable(text: str) -> str:
+    """Return a foreign text without the characters that could steer the terminal it is shown on."""
+    return text.translate(_CONTROLS) if sys.stdout.isatty() else text
+
+
 #: Cells of these texts are coloured on a terminal.
 _STYLES = {"True": "green", "False": "red", "Unknown": "yellow"}
 
@@ -73,7 +82,7 @@ def write_table(
     for index, column in enumerate(columns):
         table.add_column(column, no_wrap=not (wrap and index == last), overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+        table.add_row(*(Text(printable(cell), style=_STYLES.get(cell, "")) for cell in row))
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=10_000)

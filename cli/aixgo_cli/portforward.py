@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from contextlib import suppress
@@ -89,7 +90,7 @@ class PortForward:
             # The end of the caller's data has ended the tunnel too: gRPC and Redis never half-close.
             back.join(timeout=5.0)
             if tunnel.error(port):
-                self.error = f"pod {self._target[1]}: {tunnel.error(port).strip()}"
+                self.error = _refusal_of_pod(self._target[1], port, tunnel.error(port))
             tunnel.close()
 
     def _open(self) -> Any | None:
@@ -98,17 +99,14 @@ class PortForward:
         from kubernetes.client.exceptions import ApiException
         from kubernetes.stream import portforward
 
-        from aixgo_cli.kube import api_error
-
         namespace, pod, port = self._target
         # portforward() swaps a method of its client while it connects: so each connection has its own client.
         api = client.CoreV1Api(client.ApiClient(self._cluster.api_client.configuration))
         try:
             tunnel = portforward(api.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port))
         except ApiException as error:
-            self.error = api_error(
-                error, f"open a port-forward to pod {namespace}/{pod}", self._cluster.name
-            ).what
+            reason = _refusal_of_server(str(error.reason))
+            self.error = f"cannot open a port-forward to pod {namespace}/{pod}: {reason}"
             return None
         with self._lock:
             if not self._closed:
@@ -116,6 +114,21 @@ class PortForward:
                 return tunnel
         tunnel.close()
         return None
+
+
+def _refusal_of_server(reason: str) -> str:
+    """Return the API server's own words out of the WebSocket client's description of a failed handshake."""
+    _, _, body = reason.rpartition("-+-+-")
+    with suppress(ValueError, KeyError, TypeError):
+        return str(json.loads(body)["message"])
+    return reason.split("-+-+-")[0].strip()
+
+
+def _refusal_of_pod(pod: str, port: int, text: str) -> str:
+    """Shorten what the kubelet says; the most frequent case is that the process does not listen."""
+    if "connection refused" in text:
+        return f"pod {pod} does not listen on port {port}"
+    return f"pod {pod}: {text.strip()[:300]}"
 
 
 def _copy(source: Any, sink: Any) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from aixgo_cli.errors import CliError, ExitCode
 from aixgo_cli.options import PANEL, Context, Kubeconfig, Namespace, connect
-from aixgo_cli.output import AnswerFormat, stderr, write_data
+from aixgo_cli.output import AnswerFormat, printable, stderr, write_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,13 +180,13 @@ def _call_in_cluster(
 
 
 def _print_partial(text: str) -> None:
-    sys.stdout.write(text)
+    sys.stdout.write(printable(text))
     sys.stdout.flush()
 
 
 def _print(agent: str, answer: Answer, place: str, output: AnswerFormat, *, streamed: bool) -> None:
     if output is AnswerFormat.TEXT:
-        sys.stdout.write("\n" if streamed else f"{answer.text}\n")
+        sys.stdout.write("\n" if streamed else f"{printable(answer.text)}\n")
         sys.stdout.flush()
         facts = (
             [f"session={answer.session_id}", f"version={answer.session_version}"] if answer.session_id else []
