@@ -1,0 +1,1 @@
+"""gRPC: generated code, conversion, credentials, the service's rules, and a client."""

@@ -1,0 +1,232 @@
+"""A certificate, its key and its trust bundle as three files that are replaced together, and checked before
+they are used.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from aixgo.contract import TLS_CA, TLS_CERT, TLS_KEY
+from aixgo.errors import AixgoError
+from aixgo.files import read_together, stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from aixgo.files import Stamp
+
+#: A chain longer than this is refused.
+MAX_CHAIN = 8
+FILES = (TLS_CERT, TLS_KEY, TLS_CA)
+
+Purpose = Literal["server", "client"]
+USAGES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
+
+
+class InvalidCertificateError(AixgoError):
+    """A certificate cannot be used; the text says why and names no path."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateBundle:
+    """A checked certificate chain with its key and the CAs to trust. All PEM."""
+
+    certificate_pem: bytes
+    key_pem: bytes
+    ca_pem: bytes
+    serial_number: str
+    sha256_fingerprint: str
+    not_before: datetime
+    not_after: datetime
+    #: SHA-256 of each CA certificate, in the order of the file.
+    trust_bundle: tuple[str, ...]
+
+    def __repr__(self) -> str:  # the key must not reach a log
+        return (
+            f"CertificateBundle(serial_number={self.serial_number!r}, not_after={self.not_after.isoformat()})"
+        )
+
+
+def check_bundle(
+    certificate_pem: bytes, key_pem: bytes, ca_pem: bytes, purpose: Purpose, *, now: datetime | None = None
+) -> CertificateBundle:
+    """Return the bundle if it can be used: key and certificate match, the chain ends in the trust bundle,
+    nothing has expired.
+
+    Raises:
+        InvalidCertificateError: it cannot; the text says why.
+    """
+    now = now or datetime.now(UTC)
+    chain = _certificates(certificate_pem, TLS_CERT)
+    authorities = _certificates(ca_pem, TLS_CA)
+    leaf = chain[0]
+    _check_key(leaf, key_pem)
+    _check_dates(leaf, now, "certificate")
+    _check_usage(leaf, purpose)
+    _check_chain(leaf, chain[1:], authorities, now)
+    return CertificateBundle(
+        certificate_pem,
+        key_pem,
+        ca_pem,
+        serial_number=f"{leaf.serial_number:x}",
+        sha256_fingerprint=leaf.fingerprint(hashes.SHA256()).hex(),
+        not_before=leaf.not_valid_before_utc,
+        not_after=leaf.not_valid_after_utc,
+        trust_bundle=tuple(ca.fingerprint(hashes.SHA256()).hex() for ca in authorities),
+    )
+
+
+def load_bundle(directory: Path, purpose: Purpose = "server") -> CertificateBundle:
+    """Read ``tls.crt``, ``tls.key`` and ``ca.crt`` of one version of ``directory`` and check them.
+
+    Raises:
+        InvalidCertificateError: a file is missing or unreadable, or the bundle cannot serve.
+    """
+    try:
+        files = read_together(directory, FILES)
+    except OSError as error:
+        name = Path(error.filename).name if error.filename else "a file"
+        raise InvalidCertificateError(f"cannot read {name}: {os.strerror(error.errno or 0)}") from error
+    return check_bundle(files[TLS_CERT], files[TLS_KEY], files[TLS_CA], purpose)
+
+
+class CertificateStore:
+    """The newest usable bundle of a directory. Thread-safe: gRPC asks from threads of its own.
+
+    A new version that cannot be used leaves the old one in place and sets :attr:`last_reload_error`.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        on_reload: Callable[[str | None], None] | None = None,
+        *,
+        purpose: Purpose = "server",
+    ) -> None:
+        """Load the first version.
+
+        Args:
+            directory: Holds the three files.
+            on_reload: Called after every new version with the reason for which it was refused, or None. May
+                be called from any thread.
+            purpose: What the certificate must be good for.
+
+        Raises:
+            InvalidCertificateError: the first version cannot be used.
+        """
+        self._directory = directory
+        self._on_reload = on_reload
+        self._purpose: Purpose = purpose
+        self._lock = threading.Lock()
+        self._stamp: Stamp = stamp(directory, FILES)
+        self._bundle = load_bundle(directory, purpose)
+        self._last_reload_error: str | None = None
+
+    @property
+    def bundle(self) -> CertificateBundle:
+        """The bundle that new connections use, without a look at the files."""
+        return self._bundle
+
+    @property
+    def last_reload_error(self) -> str | None:
+        """Why the newest version of the files was refused; None if it is the one in use."""
+        return self._last_reload_error
+
+    def refresh(self) -> CertificateBundle:
+        """Look at the files and return the bundle to use from now on."""
+        with self._lock:
+            newest = stamp(self._directory, FILES)
+            if newest == self._stamp:
+                return self._bundle
+            error: str | None = None
+            try:
+                self._bundle = load_bundle(self._directory, self._purpose)
+            except InvalidCertificateError as refused:
+                error = str(refused)
+            self._last_reload_error = error
+            self._stamp = newest
+            bundle = self._bundle
+        if self._on_reload is not None:
+            self._on_reload(error)
+        return bundle
+
+
+def _certificates(pem: bytes, name: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError as error:
+        raise InvalidCertificateError(f"{name} holds no readable certificate") from error
+
+
+def _check_key(leaf: x509.Certificate, key_pem: bytes) -> None:
+    try:
+        key = serialization.load_pem_private_key(key_pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise InvalidCertificateError(f"{TLS_KEY} holds no readable private key") from error
+    form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    if key.public_key().public_bytes(*form) != leaf.public_key().public_bytes(*form):
+        raise InvalidCertificateError("the private key does not belong to the certificate")
+
+
+def _check_dates(certificate: x509.Certificate, now: datetime, what: str) -> None:
+    if now > certificate.not_valid_after_utc:
+        raise InvalidCertificateError(f"the {what} expired on {certificate.not_valid_after_utc.isoformat()}")
+    if now < certificate.not_valid_before_utc:
+        raise InvalidCertificateError(
+            f"the {what} is valid from {certificate.not_valid_before_utc.isoformat()} only"
+        )
+
+
+def _check_usage(leaf: x509.Certificate, purpose: Purpose) -> None:
+    try:
+        usages = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return
+    except ValueError as error:
+        raise InvalidCertificateError("the certificate has malformed extensions") from error
+    if not {USAGES[purpose], ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & set(usages):
+        raise InvalidCertificateError(f"the certificate is not for a {purpose} (extended key usage)")
+
+
+def _check_chain(
+    leaf: x509.Certificate,
+    intermediates: Sequence[x509.Certificate],
+    authorities: Sequence[x509.Certificate],
+    now: datetime,
+) -> None:
+    """Walk from the leaf to a trusted CA.
+
+    What gRPC checks in a handshake is checked here before it can break one.
+    """
+    current = leaf
+    for _ in range(MAX_CHAIN):
+        if any(_issued(authority, current, now) for authority in authorities):
+            return
+        issuer = next((candidate for candidate in intermediates if _issued(candidate, current, now)), None)
+        if issuer is None:
+            break
+        current = issuer
+    raise InvalidCertificateError(f"the certificate is not signed by a valid CA of {TLS_CA}")
+
+
+def _issued(issuer: x509.Certificate, subject: x509.Certificate, now: datetime) -> bool:
+    if issuer == subject and subject.subject == subject.issuer:
+        return issuer.not_valid_before_utc <= now <= issuer.not_valid_after_utc
+    if not issuer.not_valid_before_utc <= now <= issuer.not_valid_after_utc:
+        return False
+    try:
+        constraints = issuer.extensions.get_extension_for_class(x509.BasicConstraints).value
+        subject.verify_directly_issued_by(issuer)
+    except (x509.ExtensionNotFound, ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return constraints.ca

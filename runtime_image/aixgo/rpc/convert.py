@@ -1,0 +1,92 @@
+"""Messages between the wire and the library."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import orjson
+from google.protobuf import json_format, struct_pb2
+
+from aixgo.message import Message, rfc3339_seconds
+from aixgo.rpc import agent_service_pb2 as pb
+from aixgo.runtime.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+#: Longest id or type of a message, in characters.
+MAX_WORD = 256
+#: What a caller means that gives no type.
+DEFAULT_TYPE = "user"
+
+
+def to_wire(message: Message) -> pb.Message:
+    """Return the message as it goes over the wire.
+
+    Raises:
+        ValueError: the metadata holds something that JSON cannot express.
+    """
+    wire = pb.Message(id=message.id, type=message.type, payload=message.payload, timestamp=message.timestamp)
+    if message.metadata:
+        wire.metadata.CopyFrom(_struct(message.metadata))
+    return wire
+
+
+def from_wire(wire: pb.Message) -> Message:
+    """Return the message that came over the wire, as it is."""
+    metadata = json_format.MessageToDict(wire.metadata) if wire.HasField("metadata") else {}
+    return Message(wire.id, wire.type, wire.payload, wire.timestamp, metadata)
+
+
+def from_caller(wire: pb.Message, field: str) -> Message:
+    """Return a caller's message, checked. An id, a type and a timestamp are filled in where they are missing.
+
+    Args:
+        wire: The message.
+        field: Its field in the request, for the error.
+
+    Raises:
+        InvalidRequestError: a part of it is malformed; the part is named.
+    """
+    for part, value in (("id", wire.id), ("type", wire.type)):
+        if len(value) > MAX_WORD or not value.isprintable():
+            raise InvalidRequestError(
+                f"{field}.{part}", f"must be printable and at most {MAX_WORD} characters long"
+            )
+    try:
+        orjson.loads(wire.payload)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequestError(f"{field}.payload", "must be JSON text") from error
+    if wire.timestamp:
+        try:
+            datetime.fromisoformat(wire.timestamp)
+        except ValueError as error:
+            raise InvalidRequestError(f"{field}.timestamp", "must be RFC 3339") from error
+    message = from_wire(wire)
+    if message.id and message.type and message.timestamp:
+        return message
+    return dataclasses.replace(
+        message,
+        id=message.id or str(uuid.uuid4()),
+        type=message.type or DEFAULT_TYPE,
+        timestamp=message.timestamp or rfc3339_seconds(datetime.now(UTC)),
+    )
+
+
+def _struct(metadata: Mapping[str, Any]) -> struct_pb2.Struct:
+    struct = struct_pb2.Struct()
+    struct.update(_plain(metadata))
+    return struct
+
+
+def _plain(value: Any) -> Any:
+    """Return ``value`` with tuples as lists and mappings as dicts, which is all that a Struct takes."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

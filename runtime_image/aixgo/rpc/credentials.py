@@ -1,0 +1,124 @@
+"""gRPC credentials that follow the certificate files: at every handshake on the server, by a new channel on
+the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import grpc
+import grpc.aio
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aixgo.rpc.certificates import CertificateBundle, CertificateStore
+
+#: Pings keep idle connections through load balancers alive; the server permits them (see ``rpc/server.py``).
+CLIENT_OPTIONS: tuple[tuple[str, int | str], ...] = (
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.lb_policy_name", "round_robin"),
+)
+
+
+def server_credentials(store: CertificateStore) -> grpc.ServerCredentials:
+    """Return credentials that demand a client certificate and serve the newest usable bundle of ``store``."""
+    served = store.bundle
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        # gRPC calls this at every handshake, in threads of its own. None: nothing has changed.
+        nonlocal served
+        newest = store.refresh()
+        if newest is served:
+            return None
+        served = newest
+        return _server_configuration(newest)
+
+    return grpc.dynamic_ssl_server_credentials(
+        _server_configuration(served),
+        fetch,  # type: ignore[arg-type]  # None is allowed, the stub does not know it
+        require_client_authentication=True,
+    )
+
+
+def _server_configuration(bundle: CertificateBundle) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(bundle.key_pem, bundle.certificate_pem)], root_certificates=bundle.ca_pem
+    )
+
+
+def channel_credentials(bundle: CertificateBundle) -> grpc.ChannelCredentials:
+    """Return the credentials of a client that shows its certificate and verifies the server's."""
+    return grpc.ssl_channel_credentials(bundle.ca_pem, bundle.key_pem, bundle.certificate_pem)
+
+
+def open_channel(
+    address: str,
+    bundle: CertificateBundle | None,
+    *,
+    server_name: str | None = None,
+    options: Sequence[tuple[str, int | str]] = (),
+) -> grpc.aio.Channel:
+    """Open a channel; the connection is made when it is first used.
+
+    Args:
+        address: ``host:port`` or a gRPC target such as ``dns:///name:port``.
+        bundle: The client's certificate and the CAs that it trusts. None: plaintext.
+        server_name: The name that the server's certificate must have, when it is not the one in ``address``.
+        options: More channel options.
+    """
+    all_options: list[tuple[str, int | str]] = [*CLIENT_OPTIONS, *options]
+    if bundle is None:
+        return grpc.aio.insecure_channel(address, options=all_options)
+    if server_name is not None:
+        all_options.append(("grpc.ssl_target_name_override", server_name))
+    return grpc.aio.secure_channel(address, channel_credentials(bundle), options=all_options)
+
+
+class ReloadingChannel:
+    """A channel that is rebuilt when the client's certificate files change. The old one ends its calls before
+    it closes.
+
+    For the event loop's thread only.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        store: CertificateStore | None,
+        *,
+        server_name: str | None = None,
+        drain_seconds: float = 30.0,
+        options: Sequence[tuple[str, int | str]] = (),
+    ) -> None:
+        self._address = address
+        self._store = store
+        self._server_name = server_name
+        self._drain_seconds = drain_seconds
+        self._options = tuple(options)
+        self._bundle = store.bundle if store is not None else None
+        self._channel = self._open()
+        self._old: set[asyncio.Task[None]] = set()
+
+    def current(self) -> grpc.aio.Channel:
+        """Return the channel for the next call."""
+        if self._store is not None and (newest := self._store.refresh()) is not self._bundle:
+            self._bundle = newest
+            old, self._channel = self._channel, self._open()
+            closing = asyncio.ensure_future(old.close(self._drain_seconds))
+            self._old.add(closing)
+            closing.add_done_callback(self._old.discard)
+        return self._channel
+
+    async def close(self, grace: float | None = None) -> None:
+        """Close the channel, and those still draining, after at most ``grace`` seconds for running calls."""
+        await self._channel.close(grace)
+        if self._old:
+            for closing in self._old:
+                closing.cancel()
+            await asyncio.wait(self._old)
+
+    def _open(self) -> grpc.aio.Channel:
+        return open_channel(self._address, self._bundle, server_name=self._server_name, options=self._options)

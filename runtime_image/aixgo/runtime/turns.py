@@ -1,0 +1,296 @@
+"""One call to one agent, with or without a session: the same code behind the library's Runtime and the
+server.
+
+A turn is all or nothing: the history goes in, and the input and the answer are appended together when the
+agent has answered. A turn that fails, times out or is cancelled leaves the session as it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from aixgo.agents.protocol import Agent, to_message
+from aixgo.agents.text import join_parts
+from aixgo.contract import SessionConfig
+from aixgo.errors import SessionConflictError, SessionNotFoundError, StorageError
+from aixgo.observability.metrics import MetricsCollector, NoMetrics
+from aixgo.runtime.errors import (
+    AgentFailedError,
+    InvalidRequestError,
+    ModelError,
+    SessionManagerNotConfiguredError,
+)
+from aixgo.runtime.views import CallersSession, SessionView
+from aixgo.session import session_scope
+
+if TYPE_CHECKING:
+    from aixgo.message import Message
+    from aixgo.session import Manager, Session
+
+T = TypeVar("T")
+
+#: The session id that asks for a new session.
+NEW_SESSION: Final = "new"
+#: How often a turn is run when others keep changing its session (concurrency Parallel).
+PARALLEL_ATTEMPTS: Final = 3
+
+#: Receives the parts of a streamed answer.
+Emit = Callable[["Message"], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class CallersHistory:
+    """A session that only the caller has: its id, and its messages, oldest first."""
+
+    id: str
+    user_id: str
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRequest:
+    """What a call asks for."""
+
+    agent_name: str
+    input: Message
+    #: "" for no session, ``new`` for a new one, else the id of an existing one.
+    session_id: str = ""
+    #: The session's owner. None: the caller is trusted with every session (calls inside the process).
+    user_id: str | None = None
+    #: "" for none. The same key on the same session is executed once.
+    idempotency_key: str = ""
+    callers_history: CallersHistory | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnResult:
+    """What a call gives back."""
+
+    output: Message
+    session_id: str = ""
+    #: Number of entries of the session after the call; 0 without a session.
+    session_version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRunner:
+    """Runs turns of agents on the sessions of one manager."""
+
+    sessions: Manager | None = None
+    metrics: MetricsCollector = field(default_factory=NoMetrics)
+
+    async def run(
+        self,
+        agent: Agent,
+        request: TurnRequest,
+        settings: SessionConfig | None = None,
+        emit: Emit | None = None,
+    ) -> TurnResult:
+        """Run one turn.
+
+        Args:
+            agent: Who answers.
+            request: What is asked, and in which session.
+            settings: How the agent uses sessions.
+            emit: Receives the parts of the answer while it is made. None: only the whole answer is wanted.
+
+        Raises:
+            InvalidRequestError: the request contradicts itself or the agent's session mode.
+            SessionManagerNotConfiguredError: a session is asked for and there is no backend.
+            SessionNotFoundError: no such session of this agent and this user.
+            SessionConflictError: others kept changing the session (concurrency Parallel).
+            StorageError: the session backend failed; nothing was appended.
+            ModelError: the model provider failed.
+            AgentFailedError: the agent raised something else; it is the cause.
+        """
+        settings = settings or SessionConfig()
+        if request.callers_history is not None:
+            return await self._with_callers_history(agent, request, request.callers_history, settings, emit)
+        if not request.session_id:
+            return TurnResult(await self._invoke(agent, request, None, emit))
+        if settings.mode == "Stateless":
+            raise InvalidRequestError("session_id", f"agent {request.agent_name!r} keeps no sessions")
+        if self.sessions is None:
+            raise SessionManagerNotConfiguredError
+        if request.session_id == NEW_SESSION:
+            return await self._in_new_session(self.sessions, agent, request, settings, emit)
+        return await self._in_session(self.sessions, agent, request, request.session_id, settings, emit)
+
+    async def _with_callers_history(
+        self,
+        agent: Agent,
+        request: TurnRequest,
+        history: CallersHistory,
+        settings: SessionConfig,
+        emit: Emit | None,
+    ) -> TurnResult:
+        if request.session_id not in ("", history.id):
+            raise InvalidRequestError("session_context", "its id is not the session_id of the request")
+        view = CallersSession(
+            history.id, request.agent_name, history.user_id, history.messages, settings.history_limit
+        )
+        output = await self._invoke(agent, request, view, emit)
+        return TurnResult(output, history.id, len(history.messages) + len(view.appended) + 2)
+
+    async def _in_new_session(
+        self,
+        sessions: Manager,
+        agent: Agent,
+        request: TurnRequest,
+        settings: SessionConfig,
+        emit: Emit | None,
+    ) -> TurnResult:
+        creating = sessions.create(
+            request.agent_name, user_id=request.user_id or "", ttl_seconds=settings.ttl_seconds
+        )
+        session = await self._counted("create", creating)
+        try:
+            return await self._in_session(sessions, agent, request, session.id, settings, emit)
+        except BaseException:
+            # Nobody else knows this session yet. A failed or cancelled call leaves nothing behind.
+            await asyncio.shield(self._forget(sessions, session.id))
+            raise
+
+    async def _forget(self, sessions: Manager, session_id: str) -> None:
+        try:
+            await self._counted("delete", sessions.delete(session_id))
+        except (StorageError, SessionNotFoundError):
+            return  # an empty session stays; its time to live removes it
+
+    async def _in_session(
+        self,
+        sessions: Manager,
+        agent: Agent,
+        request: TurnRequest,
+        session_id: str,
+        settings: SessionConfig,
+        emit: Emit | None,
+    ) -> TurnResult:
+        if settings.concurrency == "Serialize":
+            session = await self._open(sessions, request, session_id)
+            return await self._serialized(session, agent, request, settings, emit)
+        # What was streamed cannot be taken back, so a streamed turn has one attempt.
+        attempts = 1 if emit is not None else PARALLEL_ATTEMPTS
+        for attempt in range(1, attempts + 1):
+            session = await self._open(sessions, request, session_id)
+            try:
+                return await self._optimistic(session, agent, request, settings, emit)
+            except SessionConflictError:
+                if attempt == attempts:
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _open(self, sessions: Manager, request: TurnRequest, session_id: str) -> Session:
+        session = await self._counted("get", sessions.get(session_id))
+        foreign = request.user_id is not None and session.user_id != request.user_id
+        if foreign or session.agent_name != request.agent_name:
+            raise SessionNotFoundError
+        return session
+
+    async def _serialized(
+        self, session: Session, agent: Agent, request: TurnRequest, settings: SessionConfig, emit: Emit | None
+    ) -> TurnResult:
+        """Run the turn while nobody else, in any process, can change the session."""
+        view = SessionView(session, settings.history_limit)
+        async with session.turn(idempotency_key=request.idempotency_key or None) as turn:
+            if turn.replayed is not None:
+                return TurnResult(turn.replayed[-1], session.id, session.version)
+            output = await self._invoke(agent, request, view, emit)
+            for message in (request.input, *view.appended, output):
+                await turn.append_message(message)
+        self.metrics.session_operation("turn", "ok")
+        return TurnResult(output, session.id, session.version)
+
+    async def _optimistic(
+        self, session: Session, agent: Agent, request: TurnRequest, settings: SessionConfig, emit: Emit | None
+    ) -> TurnResult:
+        """Run the turn on a version of the session and append only if that is still the newest."""
+        version = session.version
+        key = request.idempotency_key or None
+        if key is not None:
+            async with session.turn(idempotency_key=key) as turn:
+                if turn.replayed is not None:
+                    return TurnResult(turn.replayed[-1], session.id, session.version)
+        view = SessionView(session, settings.history_limit)
+        output = await self._invoke(agent, request, view, emit)
+        messages = [request.input, *view.appended, output]
+        if key is None:
+            await session.append_messages(messages, expected_version=version)
+        else:
+            async with session.turn(idempotency_key=key) as turn:
+                if turn.replayed is not None:
+                    return TurnResult(turn.replayed[-1], session.id, session.version)
+                if session.version != version:
+                    raise SessionConflictError
+                for message in messages:
+                    await turn.append_message(message)
+        self.metrics.session_operation("turn", "ok")
+        return TurnResult(output, session.id, session.version)
+
+    async def _invoke(
+        self,
+        agent: Agent,
+        request: TurnRequest,
+        session: SessionView | CallersSession | None,
+        emit: Emit | None,
+    ) -> Message:
+        """Let the agent answer, and turn what it raises into this module's errors."""
+        began = time.perf_counter()
+        self.metrics.agent_message(request.agent_name, "input")
+        try:
+            with session_scope(cast("Session", session)) if session is not None else nullcontext():
+                if emit is not None and hasattr(agent, "execute_stream"):
+                    output = await _streamed(agent, request, emit)
+                else:
+                    with _agent_errors(request.agent_name):
+                        output = await _whole(agent, request.input, session)
+        finally:
+            self.metrics.agent_executed(request.agent_name, time.perf_counter() - began)
+        self.metrics.agent_message(request.agent_name, "output")
+        return output
+
+    async def _counted(self, operation: str, awaitable: Awaitable[T]) -> T:
+        try:
+            result = await awaitable
+        except StorageError:
+            self.metrics.session_operation(operation, "failed")
+            raise
+        self.metrics.session_operation(operation, "ok")
+        return result
+
+
+async def _whole(agent: Agent, message: Message, session: SessionView | CallersSession | None) -> Message:
+    if session is not None and hasattr(agent, "execute_with_session"):
+        with_session: Any = agent
+        return to_message(await with_session.execute_with_session(message, session))
+    return to_message(await agent.execute(message))
+
+
+async def _streamed(agent: Any, request: TurnRequest, emit: Emit) -> Message:
+    parts: list[Message] = []
+    async with aclosing(agent.execute_stream(request.input)) as stream:
+        while True:
+            # Only what the agent raises is the agent's fault; a caller that went away is not.
+            with _agent_errors(request.agent_name):
+                part = await anext(stream, None)
+            if part is None:
+                break
+            parts.append(part)
+            await emit(part)
+    with _agent_errors(request.agent_name):
+        return to_message(join_parts(parts))
+
+
+@contextmanager
+def _agent_errors(agent_name: str) -> Iterator[None]:
+    try:
+        yield
+    except (ModelError, StorageError):
+        raise
+    except Exception as error:
+        raise AgentFailedError(agent_name) from error

@@ -1,0 +1,87 @@
+"""Sessions as an agent sees them during a turn: only as much history as it may see, and appends that belong
+to the turn.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aixgo.message import Message
+    from aixgo.session import Session
+
+
+class SessionView:
+    """A stored session during a turn. What is not defined here is the session's own.
+
+    The input of the turn is not in its history yet. Messages that the agent appends are committed between the
+    input and the answer, or not at all.
+    """
+
+    def __init__(self, session: Session, history_limit: int | None = None) -> None:
+        self._session = session
+        self._history_limit = history_limit
+        self.appended: list[Message] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    async def get_messages(self, *, limit: int | None = None, before: str | None = None) -> list[Message]:
+        """Return the newest messages that the agent may see, oldest first."""
+        return await self._session.get_messages(limit=_smaller(limit, self._history_limit), before=before)
+
+    async def append_message(self, message: Message, *, expected_version: int | None = None) -> None:
+        """Add a message to the turn. The version is the turn's business."""
+        del expected_version
+        self.appended.append(message)
+
+    async def append_messages(
+        self, messages: Sequence[Message], *, expected_version: int | None = None
+    ) -> None:
+        """Add messages to the turn. The version is the turn's business."""
+        del expected_version
+        self.appended.extend(messages)
+
+
+class CallersSession:
+    """A session that only the caller stores: its history came with the call."""
+
+    def __init__(
+        self,
+        session_id: str,
+        agent_name: str,
+        user_id: str,
+        messages: Sequence[Message],
+        history_limit: int | None = None,
+    ) -> None:
+        self.id = session_id
+        self.agent_name = agent_name
+        self.user_id = user_id
+        self.version = len(messages)
+        self.message_count = len(messages)
+        self._messages = list(messages)
+        self._history_limit = history_limit
+        self.appended: list[Message] = []
+
+    async def get_messages(self, *, limit: int | None = None, before: str | None = None) -> list[Message]:
+        """Return the newest messages that the agent may see, oldest first; ``before`` is a message's id."""
+        messages = self._messages
+        if before is not None:
+            ids = [message.id for message in messages]
+            messages = messages[: ids.index(before)] if before in ids else []
+        newest = _smaller(limit, self._history_limit)
+        if newest is None:
+            return list(messages)
+        return messages[-newest:] if newest else []
+
+    async def append_message(self, message: Message, *, expected_version: int | None = None) -> None:
+        """Add a message to the turn; the caller learns of it by the version only."""
+        del expected_version
+        self.appended.append(message)
+
+
+def _smaller(limit: int | None, other: int | None) -> int | None:
+    limits = [value for value in (limit, other) if value is not None]
+    return min(limits) if limits else None

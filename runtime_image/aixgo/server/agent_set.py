@@ -1,0 +1,234 @@
+"""The agents of the process: built from the configuration, replaced one by one while calls run, and reported
+truthfully.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aixgo.agents.factory import build_agent
+from aixgo.contract import AgentConfig, AgentStatus
+from aixgo.observability.logs import get_logger
+from aixgo.runtime.errors import AgentLoadError, AgentNotFoundError, AgentNotReadyError
+from aixgo.runtime.hosting import RunningAgent
+from aixgo.runtime.shared import Shared
+from aixgo.server.secret_files import agent_secrets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from aixgo.server.secret_files import SecretFiles
+
+#: How long an agent may take until it is ready, in seconds (Go: AgentStartTimeout).
+START_TIMEOUT_SECONDS = 30.0
+
+_log = get_logger("aixgo.server.agents")
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An agent that answers calls, with the configuration that it was built from."""
+
+    config: AgentConfig
+    running: RunningAgent
+
+
+class HostedAgent:
+    """One agent: what is wanted, what is served, and why they differ if they do."""
+
+    def __init__(self, wanted: AgentConfig) -> None:
+        #: The newest configuration. Who may call and whether it is suspended count at once, whatever is
+        #: served.
+        self.wanted = wanted
+        self.key = ""
+        self.served: Shared[Served] | None = None
+        self.load_error: str | None = None
+        self.loading: asyncio.Task[None] | None = None
+
+    @property
+    def suspended(self) -> bool:
+        """Whether the agent must not answer calls."""
+        return self.wanted.operating_mode == "Suspended"
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the newest configuration is the one in force."""
+        if self.suspended:
+            return True
+        return (
+            self.served is not None
+            and self.served.value.config.revision == self.wanted.revision
+            and not self.load_error
+        )
+
+    def why_not_ready(self) -> str | None:
+        """Why the agent does not answer calls now; None if it does."""
+        if self.suspended:
+            return "suspended"
+        if self.served is None:
+            return self.load_error or "loading"
+        return self.served.value.running.why_not_ready
+
+
+class AgentSet:
+    """All agents of the process. For the event loop's thread only."""
+
+    def __init__(self, secrets: SecretFiles, model_error: Callable[[AgentConfig], str | None]) -> None:
+        """Make an empty set.
+
+        Args:
+            secrets: Where API keys and secret prompts are.
+            model_error: Says why the model of an agent is not reachable; None if it is, as far as known.
+        """
+        self._secrets = secrets
+        self._model_error = model_error
+        self._agents: dict[str, HostedAgent] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def names(self) -> list[str]:
+        """Return the names of all agents, ready or not, in order."""
+        return sorted(self._agents)
+
+    def find(self, name: str) -> HostedAgent | None:
+        """Return the agent called ``name``, if there is one."""
+        return self._agents.get(name)
+
+    def ready(self, name: str) -> Shared[Served]:
+        """Return the agent called ``name`` as it is being served.
+
+        Raises:
+            AgentNotFoundError: there is none.
+            AgentNotReadyError: it does not answer calls now; the text says why.
+        """
+        hosted = self._agents.get(name)
+        if hosted is None:
+            raise AgentNotFoundError(name)
+        why = hosted.why_not_ready()
+        if why is not None or hosted.served is None:
+            raise AgentNotReadyError(name, why or "")
+        return hosted.served
+
+    def apply(self, configs: Iterable[AgentConfig]) -> None:
+        """Make these the agents. Only those whose configuration or secrets changed are rebuilt, in the
+        background.
+
+        Calls that are running end on the agent that they began on.
+        """
+        wanted = {config.name: config for config in configs}
+        for name in self._agents.keys() - wanted.keys():
+            self._remove(self._agents.pop(name))
+        for name, config in wanted.items():
+            hosted = self._agents.get(name)
+            if hosted is None:
+                hosted = self._agents[name] = HostedAgent(config)
+            hosted.wanted = config
+            self._load_if_changed(hosted)
+
+    def reload_secrets(self) -> None:
+        """Rebuild the agents whose secret files have another content now."""
+        for hosted in self._agents.values():
+            self._load_if_changed(hosted)
+
+    def retry_failed(self) -> None:
+        """Try again to load what could not be loaded."""
+        for hosted in self._agents.values():
+            if hosted.load_error and (hosted.loading is None or hosted.loading.done()):
+                hosted.loading = asyncio.create_task(self._load(hosted, hosted.wanted))
+
+    async def wait_loaded(self) -> None:
+        """Wait until no agent is being loaded."""
+        loading = [hosted.loading for hosted in self._agents.values() if hosted.loading is not None]
+        if loading:
+            await asyncio.wait(loading)
+
+    def statuses(self) -> tuple[AgentStatus, ...]:
+        """Return what ``/statusz`` says of the agents, in order of their names."""
+        return tuple(self._status(self._agents[name]) for name in self.names())
+
+    async def close(self) -> None:
+        """Stop all agents."""
+        for hosted in self._agents.values():
+            self._remove(hosted)
+        self._agents.clear()
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+    def _status(self, hosted: HostedAgent) -> AgentStatus:
+        why = hosted.why_not_ready() or self._model_error(hosted.wanted)
+        served = hosted.served.value.config.revision if hosted.served is not None else ""
+        return AgentStatus(
+            name=hosted.wanted.name,
+            ready=why is None,
+            revision=hosted.wanted.revision if hosted.suspended else served,
+            error=hosted.load_error or why,
+            loaded=hosted.loaded,
+        )
+
+    def _load_if_changed(self, hosted: HostedAgent) -> None:
+        key = f"{hosted.wanted.revision}:{self._secrets.digest(agent_secrets(hosted.wanted))}"
+        if key == hosted.key:
+            return
+        hosted.key = key
+        if hosted.loading is not None:
+            hosted.loading.cancel()
+        if hosted.suspended:
+            hosted.load_error = None
+            self._retire(hosted)
+            return
+        hosted.loading = asyncio.create_task(self._load(hosted, hosted.wanted))
+
+    async def _load(self, hosted: HostedAgent, config: AgentConfig) -> None:
+        try:
+            running = await self._start(config)
+        except AgentLoadError as error:
+            if hosted.load_error != str(error):
+                _log.error("agent not loaded", agent=config.name, revision=config.revision, error=str(error))
+            hosted.load_error = str(error)
+            return
+        old, hosted.served = hosted.served, Shared(Served(config, running), self._close_agent)
+        hosted.load_error = None
+        _log.info("agent loaded", agent=config.name, revision=config.revision, role=config.role)
+        if old is not None:
+            old.retire()
+
+    async def _start(self, config: AgentConfig) -> RunningAgent:
+        # Imports take seconds; the calls of other agents must not wait for them.
+        await asyncio.to_thread(_import_ahead, config)
+        running = RunningAgent(config.name, build_agent(config, self._secrets.read))
+        try:
+            await running.start(START_TIMEOUT_SECONDS)
+        except TimeoutError as error:
+            raise AgentLoadError(f"not ready after {START_TIMEOUT_SECONDS:g} s") from error
+        except AgentLoadError:
+            raise
+        except Exception as error:
+            _log.warning("agent failed to start", agent=config.name, exc_info=True)
+            raise AgentLoadError(f"start failed: {type(error).__name__}") from error
+        return running
+
+    def _remove(self, hosted: HostedAgent) -> None:
+        if hosted.loading is not None:
+            hosted.loading.cancel()
+        self._retire(hosted)
+
+    def _retire(self, hosted: HostedAgent) -> None:
+        old, hosted.served = hosted.served, None
+        if old is not None:
+            old.retire()
+
+    def _close_agent(self, served: Served) -> None:
+        task = asyncio.create_task(served.running.stop())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+def _import_ahead(config: AgentConfig) -> None:
+    """Import what the agent needs. Building it finds the modules then, or the error."""
+    module = "aixgo.agents.react" if config.role == "react" else (config.handler or "").partition(":")[0]
+    if module and config.role in ("react", "custom"):
+        with contextlib.suppress(Exception, SystemExit):
+            importlib.import_module(module)

@@ -1,0 +1,250 @@
+"""``aixgo.AgentService``: the rules of the runtime contract around one turn of an agent."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import grpc
+import grpc.aio
+
+from aixgo.errors import StorageError
+from aixgo.observability.logs import get_logger
+from aixgo.rpc import agent_service_pb2 as pb
+from aixgo.rpc import agent_service_pb2_grpc as pb_grpc
+from aixgo.rpc.authorization import uris_of
+from aixgo.rpc.convert import from_caller, from_wire, to_wire
+from aixgo.rpc.errors import RpcFailure, to_failure
+from aixgo.runtime.errors import (
+    CallDeadlineError,
+    CallerNotAllowedError,
+    CallLoopError,
+    DrainingError,
+    InvalidRequestError,
+    ModelError,
+    ModelUnreachableError,
+    RuntimeNotStartedError,
+)
+from aixgo.runtime.turns import CallersHistory, Emit, TurnRequest, TurnResult, TurnRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from aixgo.message import Message
+    from aixgo.observability.metrics import MetricsCollector
+    from aixgo.rpc.authorization import Authorizer
+    from aixgo.runtime.channels import Channels
+    from aixgo.runtime.gate import CallGate
+    from aixgo.server.agent_set import AgentSet
+    from aixgo.server.sessions import Sessions
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+T = TypeVar("T")
+
+AGENT_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+#: Metadata key with the agents through which a call came, separated by commas.
+CALLER_CHAIN: Final = "aixgo-caller-chain"
+MAX_CHAIN: Final = 16
+
+_log = get_logger("aixgo.server.calls")
+
+
+@dataclass(slots=True)
+class Rules:
+    """What a new configuration may change while calls are running."""
+
+    authorizer: Authorizer
+    namespace: str
+
+
+class AgentService(pb_grpc.AgentServiceServicer):
+    """Execute, ExecuteStream, Send and Listen."""
+
+    def __init__(
+        self,
+        *,
+        agents: AgentSet,
+        sessions: Sessions,
+        gate: CallGate,
+        channels: Channels,
+        rules: Rules,
+        metrics: MetricsCollector,
+        on_model_unreachable: Callable[[], None],
+    ) -> None:
+        self.rules = rules
+        self._agents = agents
+        self._sessions = sessions
+        self._gate = gate
+        self._channels = channels
+        self._metrics = metrics
+        self._on_model_unreachable = on_model_unreachable
+
+    async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:  # noqa: N802
+        """Let an agent answer."""
+        return await self._guarded(
+            "Execute", request.agent_name, context, self._execute(request, context, None)
+        )
+
+    async def ExecuteStream(self, request: pb.ExecuteRequest, context: Context) -> None:  # noqa: N802
+        """Let an agent answer and send the answer while it is made."""
+
+        async def emit(part: Message) -> None:
+            await context.write(pb.ExecuteStreamResponse(partial=to_wire(part)))
+
+        async def stream() -> None:
+            final = await self._execute(request, context, emit)
+            await context.write(pb.ExecuteStreamResponse(final=final))
+
+        await self._guarded("ExecuteStream", request.agent_name, context, stream())
+
+    async def Send(self, request: pb.SendRequest, context: Context) -> pb.SendResponse:  # noqa: N802
+        """Put a message into an agent's channel."""
+        return await self._guarded("Send", request.target, context, self._send(request, context))
+
+    async def Listen(self, request: pb.ListenRequest, context: Context) -> None:  # noqa: N802
+        """Send what is put into an agent's channel until the caller goes away."""
+        await self._guarded("Listen", request.agent_name, context, self._listen(request, context))
+
+    async def _execute(
+        self, request: pb.ExecuteRequest, context: Context, emit: Emit | None
+    ) -> pb.ExecuteResponse:
+        name = self._authorized(request.agent_name, "agent_name", context)
+        turn = _turn_request(request)
+        with self._gate.admit(), self._agents.ready(name).borrow() as served:
+            seconds = _deadline(context.time_remaining(), served.config.timeout_seconds)
+            needs_session = bool(turn.session_id) and turn.callers_history is None
+            try:
+                with self._sessions.borrow() if needs_session else nullcontext() as manager:
+                    runner = TurnRunner(manager, self._metrics)
+                    async with asyncio.timeout(seconds):
+                        result = await runner.run(served.running.agent, turn, served.config.session, emit)
+            except TimeoutError as error:
+                raise CallDeadlineError(seconds) from error
+            except StorageError:
+                self._sessions.look_now()
+                raise
+            except ModelUnreachableError:
+                self._on_model_unreachable()
+                raise
+        return _response(result)
+
+    async def _send(self, request: pb.SendRequest, context: Context) -> pb.SendResponse:
+        name = self._authorized(request.target, "target", context)
+        if not request.HasField("message"):
+            raise InvalidRequestError("message", "is required")
+        message = from_caller(request.message, "message")
+        with self._gate.admit():
+            self._agents.ready(name)
+            await self._channels.send(name, message)
+        return pb.SendResponse(success=True)
+
+    async def _listen(self, request: pb.ListenRequest, context: Context) -> None:
+        name = self._authorized(request.agent_name, "agent_name", context)
+        self._agents.ready(name)
+        while True:
+            try:
+                message = await self._channels.receive(name)
+            except RuntimeNotStartedError as error:
+                raise DrainingError from error
+            await context.write(pb.ListenResponse(message=to_wire(message)))
+
+    def _authorized(self, name: str, field: str, context: Context) -> str:
+        """Return the name if it is one and the caller may call that agent."""
+        if not name:
+            raise InvalidRequestError(field, "is required")
+        if not AGENT_NAME.fullmatch(name):
+            raise InvalidRequestError(field, f"must match ^{AGENT_NAME.pattern}$")
+        if self._gate.draining:
+            raise DrainingError
+        hosted = self._agents.find(name)
+        wanted = hosted.wanted if hosted is not None else None
+        try:
+            self.rules.authorizer.check(uris_of(context.auth_context()), name, wanted, self.rules.namespace)
+        except CallerNotAllowedError:
+            # The name of an agent that does not exist comes from the caller and would be an unbounded label.
+            self._metrics.authorization_refused(name if wanted is not None else "")
+            raise
+        _check_chain(tuple(context.invocation_metadata() or ()))
+        return name
+
+    async def _guarded(self, method: str, agent: str, context: Context, work: Awaitable[T]) -> T:
+        """Await the work of a method, count it, and turn its error into a status."""
+        began = time.perf_counter()
+        status = grpc.StatusCode.OK
+        try:
+            return await work
+        except asyncio.CancelledError:
+            status = grpc.StatusCode.CANCELLED
+            raise
+        except Exception as error:
+            failure = to_failure(error)
+            status = failure.code
+            _log_failure(method, agent, failure, error)
+            await context.abort(failure.code, failure.text, failure.trailers())
+            raise AssertionError("abort always raises") from error
+        finally:
+            self._metrics.rpc_finished(method, status.name, time.perf_counter() - began)
+
+
+def _turn_request(request: pb.ExecuteRequest) -> TurnRequest:
+    if not request.HasField("input"):
+        raise InvalidRequestError("input", "is required")
+    return TurnRequest(
+        agent_name=request.agent_name,
+        input=from_caller(request.input, "input"),
+        session_id=request.session_id,
+        user_id=request.user_id,
+        idempotency_key=request.idempotency_key,
+        callers_history=_callers_history(request) if request.HasField("session_context") else None,
+    )
+
+
+def _callers_history(request: pb.ExecuteRequest) -> CallersHistory:
+    session = request.session_context
+    if not session.id:
+        raise InvalidRequestError("session_context.id", "is required")
+    if session.agent_name not in ("", request.agent_name):
+        raise InvalidRequestError("session_context.agent_name", "is not the agent that is called")
+    return CallersHistory(
+        session.id, session.user_id, tuple(from_wire(message) for message in session.history)
+    )
+
+
+def _response(result: TurnResult) -> pb.ExecuteResponse:
+    return pb.ExecuteResponse(
+        output=to_wire(result.output), session_id=result.session_id, session_version=result.session_version
+    )
+
+
+def _deadline(remaining: float | None, timeout: float) -> float:
+    """Return the seconds that a call may take: the caller's deadline, capped by the agent's timeout."""
+    return timeout if remaining is None else min(remaining, timeout)
+
+
+def _check_chain(metadata: Sequence[tuple[str, str | bytes]]) -> None:
+    """Refuse a call that came through too many agents: they call each other in a circle."""
+    hops = 0
+    for key, value in metadata:
+        if key == CALLER_CHAIN:
+            text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+            hops += sum(1 for hop in text.split(",") if hop.strip())
+    if hops > MAX_CHAIN:
+        raise CallLoopError(MAX_CHAIN)
+
+
+def _log_failure(method: str, agent: str, failure: RpcFailure, error: Exception) -> None:
+    """Log what the caller was not told under the same id; expected refusals take one line."""
+    details = {"method": method, "agent": agent[:64], "code": failure.code.name}
+    if isinstance(error, ModelError):
+        # The text of its cause may quote what was sent; the kind of the cause says enough.
+        cause = type(error.__cause__).__name__
+        _log.warning("model failed", **details, error_id=failure.error_id, error=failure.text, cause=cause)
+    elif failure.error_id is not None:
+        _log.error("call failed", **details, error_id=failure.error_id, error=failure.text, exc_info=error)
+    else:
+        _log.info("call refused", **details, error=failure.text)

@@ -1,0 +1,182 @@
+"""A real runtime process on loopback, with the files of the contract in a directory of the test."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+from tests.support.pki import Leaf, replace_volume
+
+from aixgo.contract import RuntimeConfig, Statusz
+from aixgo.rpc.client import AgentClient
+
+SERVE = """
+import sys
+from pathlib import Path
+from aixgo.contract import RuntimePaths
+from aixgo.server.main import run
+root = Path(sys.argv[1])
+sys.exit(run(RuntimePaths.under(root), host="127.0.0.1", termination_log=root / "termination-log"))
+"""
+START_SECONDS = 30.0
+
+
+def runtime_json(agents: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
+    """Return a runtime.json for loopback: free ports, namespace ``team``."""
+    document = {
+        "runtime": {"name": "r", "namespace": "team"},
+        "grpc": {"port": 0},
+        "admin": {"port": 0},
+        "agents": [{"namespace": "team", **agent} for agent in agents],
+        **changes,
+    }
+    RuntimeConfig.model_validate(document)
+    return document
+
+
+class RuntimeFiles:
+    """The directories that a runtime reads, replaced as Kubernetes does it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.termination_log = root / "termination-log"
+        root.mkdir(parents=True, exist_ok=True)
+        self.termination_log.touch()
+
+    def configure(self, document: dict[str, Any] | bytes) -> None:
+        content = document if isinstance(document, bytes) else json.dumps(document).encode()
+        replace_volume(self.root / "config", {"runtime.json": content})
+
+    def certify(self, leaf: Leaf, **parts: bytes) -> None:
+        replace_volume(self.root / "tls", {**leaf.files(), **parts})
+
+    def keep_secrets(self, secrets: dict[str, str]) -> None:
+        replace_volume(self.root / "secrets", {path: value.encode() for path, value in secrets.items()})
+
+
+class RuntimeProcess:
+    """``async with RuntimeProcess(files) as runtime:`` is listening; killed at the end if it still runs."""
+
+    def __init__(self, files: RuntimeFiles, env: dict[str, str] | None = None) -> None:
+        self.files = files
+        self.grpc_port = self.admin_port = 0
+        self.log: list[dict[str, Any]] = []
+        self.output: list[str] = []
+        self._env = {**os.environ, **(env or {})}
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._listening = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        await self.launch()
+        waits = [asyncio.create_task(self._listening.wait()), asyncio.create_task(self.process.wait())]
+        await asyncio.wait(waits, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        if not self._listening.is_set():
+            await self._end()
+            raise AssertionError("the runtime did not start:\n" + "".join(self.output))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._end()
+
+    async def launch(self) -> None:
+        """Start the process without waiting for anything."""
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            SERVE,
+            str(self.files.root),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=self._env,
+        )
+        self._reader = asyncio.create_task(self._read())
+
+    @property
+    def process(self) -> asyncio.subprocess.Process:
+        assert self._process is not None
+        return self._process
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.process.terminate()
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.process.kill()
+
+    async def exit_code(self, timeout: float = 20) -> int:
+        """Wait until the process has ended; its output is complete then."""
+        async with asyncio.timeout(timeout):
+            code = await self.process.wait()
+            assert self._reader is not None
+            await self._reader
+        return code
+
+    def client(self, leaf: Leaf | None, server_name: str | None = None) -> AgentClient:
+        """Return a client with this certificate; None: plaintext."""
+        directory = None
+        if leaf is not None:
+            directory = leaf.write(self.files.root / f"client-{leaf.serial}")
+        return AgentClient(f"127.0.0.1:{self.grpc_port}", directory, server_name)
+
+    async def get(self, path: str) -> tuple[int, str]:
+        """Ask the admin server."""
+        url = f"http://127.0.0.1:{self.admin_port}{path}"
+        async with aiohttp.ClientSession() as http, http.get(url) as response:
+            return response.status, await response.text()
+
+    async def statusz(self) -> Statusz:
+        return Statusz.model_validate_json((await self.get("/statusz"))[1])
+
+    async def until(self, condition: Any, what: str, timeout: float = 15) -> Statusz:
+        """Wait until ``condition(statusz)`` is true and return that document."""
+        status: Statusz | None = None
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    status = await self.statusz()
+                    if condition(status):
+                        return status
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"not within {timeout} s: {what}; last seen: {status}") from None
+
+    async def ready(self) -> Self:
+        """Wait until every agent and the session backend are ready."""
+        await self.until(
+            lambda s: s.sessions.ready and all(agent.ready for agent in s.agents), "agents and sessions ready"
+        )
+        return self
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the log lines with this message."""
+        return [line for line in self.log if line.get("message") == name]
+
+    async def _read(self) -> None:
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            text = line.decode()
+            self.output.append(text)
+            try:
+                event = json.loads(text)
+            except ValueError:
+                continue
+            self.log.append(event)
+            if event.get("message") == "listening":
+                self.grpc_port, self.admin_port = event["grpc_port"], event["admin_port"]
+                self._listening.set()
+
+    async def _end(self) -> None:
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+        if self._reader is not None:
+            await self._reader
