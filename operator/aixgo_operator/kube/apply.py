@@ -7,10 +7,15 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from aixgo_operator.api.constants import ANNOTATION_APPLIED_HASH
+from aixgo_operator.api.constants import (
+    ANNOTATION_APPLIED_HASH,
+    LABEL_COMPONENT,
+    LABEL_MANAGED_BY,
+    LABEL_SESSION_BACKEND,
+)
 from aixgo_operator.kube.diff import differences, manifest_hash
 from aixgo_operator.kube.errors import AlreadyExistsError, ConflictError
-from aixgo_operator.kube.resources import resource_of
+from aixgo_operator.kube.resources import CLAIMS, resource_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,6 +37,9 @@ _ORDER: Final = {
     "Deployment": 3,
     "StatefulSet": 3,
 }
+
+#: Labels that say whose volume claim it is.
+_IDENTITY: Final = (LABEL_MANAGED_BY, LABEL_COMPONENT, LABEL_SESSION_BACKEND)
 
 
 class Children(Protocol):
@@ -74,6 +82,14 @@ class ApplyResult:
         """Whether anything was written."""
         return bool(self.written or self.deleted)
 
+    def conflict_messages(self, namespace: str) -> tuple[str, ...]:
+        """Return a message for the status per conflict."""
+        return tuple(
+            f"{key.kind} {namespace}/{key.name} exists and is not the operator's: delete or rename it,"
+            " or rename this object"
+            for key in self.conflicts
+        )
+
     def wrote(self, *kinds: str) -> bool:
         """Whether an object of one of these kinds was written."""
         return any(key.kind in kinds for key in self.written)
@@ -89,7 +105,12 @@ class Applier:
         self._normalised: dict[tuple[str, str], frozenset[str]] = {}
 
     async def apply(
-        self, owner: Manifest, desired: Sequence[Manifest], *, keep: Iterable[ChildKey] = ()
+        self,
+        owner: Manifest,
+        desired: Sequence[Manifest],
+        *,
+        keep: Iterable[ChildKey] = (),
+        prune: bool = True,
     ) -> ApplyResult:
         """Make the children of ``owner`` what ``desired`` says, and delete its other children but those in
         ``keep``.
@@ -99,6 +120,8 @@ class Applier:
         result = ApplyResult()
         for manifest in sorted(desired, key=lambda item: _ORDER.get(item["kind"], 4)):
             await self._apply_one(owner, manifest, result)
+        if not prune:
+            return result
         wanted = {ChildKey(item["kind"], item["metadata"]["name"]) for item in desired} | set(keep)
         for child in self._children.owned_by(owner["metadata"]["uid"]):
             key = ChildKey(child["kind"], child["metadata"]["name"])
@@ -108,7 +131,7 @@ class Applier:
 
     async def _apply_one(self, owner: Manifest, manifest: Manifest, result: ApplyResult) -> None:
         resource = resource_of(manifest)
-        body = owned(manifest, owner)
+        body = stamped(manifest)
         metadata = body["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
         key = ChildKey(body["kind"], name)
@@ -116,11 +139,11 @@ class Applier:
         if observed is None:
             # Objects without our labels are not in the cache: look before taking the name.
             observed = await self._client.get(resource, namespace, name)
-            if observed is not None and controller_uid(observed) == owner["metadata"]["uid"]:
+            if observed is not None and _ours(body, observed, owner):
                 self._children.put(observed)
         if observed is None:
             await self._create(body, key, result)
-        elif controller_uid(observed) != owner["metadata"]["uid"]:
+        elif not _ours(body, observed, owner):
             (result.waiting if _orphan_of(observed, owner) else result.conflicts).append(key)
         elif observed["metadata"].get("deletionTimestamp"):
             result.waiting.append(key)
@@ -160,29 +183,16 @@ class Applier:
         self._children.discard(child)
 
 
-def owned(manifest: Manifest, owner: Manifest) -> Manifest:
-    """Return the manifest with ``owner`` as its controller and the hash of its content as an annotation."""
+def stamped(manifest: Manifest) -> Manifest:
+    """Return the manifest with the hash of its content as an annotation, so that a removed field is noticed
+    too."""
     metadata = dict(manifest["metadata"])
-    metadata["namespace"] = owner["metadata"]["namespace"]
-    metadata["ownerReferences"] = [owner_reference(owner)]
     annotations = dict(metadata.get("annotations") or {})
     annotations.pop(ANNOTATION_APPLIED_HASH, None)
     metadata["annotations"] = annotations
     body = manifest | {"metadata": metadata}
     annotations[ANNOTATION_APPLIED_HASH] = manifest_hash(_without_secrets(body))
     return body
-
-
-def owner_reference(owner: Manifest) -> dict[str, Any]:
-    """Return the controller reference to ``owner``."""
-    return {
-        "apiVersion": owner["apiVersion"],
-        "kind": owner["kind"],
-        "name": owner["metadata"]["name"],
-        "uid": owner["metadata"]["uid"],
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
 
 
 def controller_of(manifest: Manifest) -> dict[str, Any] | None:
@@ -197,6 +207,19 @@ def controller_uid(manifest: Manifest) -> str | None:
     """Return the uid of the object's controller."""
     reference = controller_of(manifest)
     return reference["uid"] if reference else None
+
+
+def _ours(body: Manifest, observed: Manifest, owner: Manifest) -> bool:
+    """Whether the operator may write the object: its controller is our owner.
+
+    A volume claim may have none: it was kept when an earlier owner was deleted. Then its labels say whose it
+    is.
+    """
+    controller = controller_uid(observed)
+    if controller is not None or observed["kind"] != CLAIMS.kind:
+        return bool(controller == owner["metadata"]["uid"])
+    wanted, seen = body["metadata"].get("labels") or {}, observed["metadata"].get("labels") or {}
+    return all(label in wanted and wanted[label] == seen.get(label) for label in _IDENTITY)
 
 
 def _orphan_of(observed: Manifest, owner: Manifest) -> bool:

@@ -188,7 +188,7 @@ async def _server(endpoint: RedisEndpoint, timeout: float) -> tuple[str, int]:
         host, port = _host_port(address)
         # Sentinels have no database and usually no user of the data servers.
         arguments = _arguments(endpoint, host, port, timeout) | {"db": 0, "username": None, "password": None}
-        client = Redis(connection_pool=ConnectionPool(**arguments))
+        client: Any = Redis(connection_pool=ConnectionPool(**arguments))
         try:
             found = await client.execute_command(
                 "SENTINEL", "GET-MASTER-ADDR-BY-NAME", endpoint.sentinel_master

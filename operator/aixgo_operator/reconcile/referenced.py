@@ -25,9 +25,11 @@ class ReferencedObjects:
     Only objects that something refers to are ever held; the watch over all Secrets passes by.
     """
 
-    def __init__(self, client: KubeClient, cache: Cache) -> None:
+    def __init__(self, client: KubeClient, cache: Cache, namespaces: Iterable[str] = ()) -> None:
         self._client = client
         self._cache = cache
+        #: Where the operator may read at all; empty: everywhere.
+        self._namespaces = frozenset(namespaces)
         self._held: dict[tuple[str, str, str], Manifest | None] = {}
         #: Grows with every change, so that an answer that was under way while the object changed is not kept.
         self._changes = 0
@@ -43,7 +45,9 @@ class ReferencedObjects:
         self._held.clear()
 
     async def read(self, resource: Resource, key: ObjectKey) -> Manifest | None:
-        """Return the object, or None if there is none. Raises ApiError."""
+        """Return the object, or None if there is none (or its namespace is not watched). Raises ApiError."""
+        if self._namespaces and key[0] not in self._namespaces:
+            return None
         ours = self._cache.find(resource, *key)
         if ours is not None:
             return ours

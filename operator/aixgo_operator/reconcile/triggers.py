@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from aixgo_operator.reconcile.cache import Cache, Ref
 
 
+_TLS_SUFFIX = "-tls"
+
+
 def observe(cache: Cache, manifest: Manifest, *, deleted: bool) -> set[Key]:
     """Take a watch event into the cache and return the keys that it concerns; none for old news."""
     ref = ref_of(manifest)
@@ -55,9 +58,9 @@ def _affected(cache: Cache, ref: Ref, manifest: Manifest) -> Iterator[Key]:
             yield from _runtimes(cache, key)
         case "Secret" | "ConfigMap":
             yield from _owner(manifest)
-            yield from _mentioning(cache, kind, key)
-        case "Pod":
-            yield from _of_pod(cache, manifest)
+            yield from concerned(cache, kind, key)
+        case "Pod" | "PersistentVolumeClaim":
+            yield from _labelled(cache, manifest)
         case "Namespace":
             for our_kind in (KIND_SESSION_BACKEND, KIND_AGENT_RUNTIME, KIND_AGENT):
                 for item in cache.all_of(our_kind):
@@ -97,7 +100,13 @@ def _runtimes(cache: Cache, backend: ObjectKey) -> Iterator[Key]:
         yield Key(KIND_AGENT_RUNTIME, runtime.namespace, runtime.name)
 
 
-def _mentioning(cache: Cache, kind: str, key: ObjectKey) -> Iterator[Key]:
+def concerned(cache: Cache, kind: str, key: ObjectKey) -> Iterator[Key]:
+    """Return the keys that a change of a Secret or ConfigMap of that name concerns, whoever owns it."""
+    namespace, name = key
+    if kind == "Secret" and name.endswith(_TLS_SUFFIX):  # cert-manager writes it for the runtime
+        runtime = (KIND_AGENT_RUNTIME, namespace, name.removesuffix(_TLS_SUFFIX))
+        if cache.get(runtime) is not None:
+            yield Key(*runtime)
     for ref in cache.mentioning(kind, key):
         yield Key(*ref)
         if ref[0] == KIND_AGENT:
@@ -108,8 +117,8 @@ def _mentioning(cache: Cache, kind: str, key: ObjectKey) -> Iterator[Key]:
             yield from _runtimes(cache, ref[1:])
 
 
-def _of_pod(cache: Cache, pod: Manifest) -> Iterator[Key]:
-    namespace, labels = pod["metadata"].get("namespace", ""), _labels(pod)
+def _labelled(cache: Cache, manifest: Manifest) -> Iterator[Key]:
+    namespace, labels = manifest["metadata"].get("namespace", ""), _labels(manifest)
     for label, kind in ((LABEL_RUNTIME, KIND_AGENT_RUNTIME), (LABEL_SESSION_BACKEND, KIND_SESSION_BACKEND)):
         value = labels.get(label)
         if value is None:

@@ -1,0 +1,1 @@
+"""The operator's process: settings, leadership, watches, metrics."""

@@ -1,0 +1,1 @@
+"""What kopf calls: watch events in, nothing else."""

@@ -1,0 +1,96 @@
+"""kopf handlers. Each one only hands an event on; deciding and writing is the reconcilers' work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import kopf
+
+from aixgo_operator.kube.resources import (
+    CHILD_KINDS,
+    CONFIG_MAPS,
+    NAMESPACES,
+    OUR_KINDS,
+    PODS,
+    SECRETS,
+    Resource,
+)
+from aixgo_operator.reconcile.resync import OUR_LABEL
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aixgo_operator.kube.client import Connection
+
+#: Watched without a label selector: users' objects, which ours refer to, have no label of ours.
+_UNFILTERED = (*OUR_KINDS, SECRETS, CONFIG_MAPS, NAMESPACES)
+
+
+class EventSink(Protocol):
+    """Takes watch events."""
+
+    def observe(self, resource: Resource, event: str | None, body: dict[str, Any]) -> None:
+        """Take in one event; ``event`` is None for an item of the initial list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What kopf runs with, and what it is expected to watch."""
+
+    registry: kopf.OperatorRegistry
+    settings: kopf.OperatorSettings
+    resources: tuple[Resource, ...]
+
+
+def build(sink: EventSink, connect: Callable[[], Awaitable[Connection]], *, clusterwide: bool) -> Watch:
+    """Return kopf's registry and settings for watching everything that the operator looks at."""
+    registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
+    resources = (*OUR_KINDS, *CHILD_KINDS, PODS, *((NAMESPACES,) if clusterwide else ()))
+    for resource in resources:
+        _on_event(registry, sink, resource)
+        if resource not in _UNFILTERED:
+            settings.watching.label_selectors[resource.group, resource.version, resource.plural] = OUR_LABEL
+    _on_login(registry, connect)
+    _tune(settings)
+    return Watch(registry, settings, resources)
+
+
+def _on_event(registry: kopf.OperatorRegistry, sink: EventSink, resource: Resource) -> None:
+    @kopf.on.event(
+        resource.group, resource.version, resource.plural, registry=registry, id=f"observe-{resource.plural}"
+    )
+    async def observe(event: kopf.RawEvent, **_: Any) -> None:
+        sink.observe(resource, event["type"], dict(event["object"]))
+
+
+def _on_login(registry: kopf.OperatorRegistry, connect: Callable[[], Awaitable[Connection]]) -> None:
+    @kopf.on.login(registry=registry, id="login", retries=5, backoff=1.0)
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        found = await connect()
+        return kopf.ConnectionInfo(
+            server=found.server,
+            ca_path=found.ca_path,
+            insecure=found.insecure or None,
+            scheme="Bearer" if found.token else None,
+            token=found.token,
+            certificate_path=found.certificate_path,
+            private_key_path=found.private_key_path,
+        )
+
+
+def _tune(settings: kopf.OperatorSettings) -> None:
+    # Our own Lease elects; a stray peering object must not pause anything.
+    settings.peering.standalone = True
+    # No rights to list CRDs are needed; the CRDs are there before kopf is started.
+    settings.scanning.disabled = True
+    settings.posting.enabled = False
+    settings.queueing.idle_timeout = 1.0
+    settings.queueing.error_delays = (1, 2, 5, 10, 20, 30, 60)
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 310
+    settings.watching.connect_timeout = 5
+    settings.watching.chunk_size = 500
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 5
+    settings.process.ultimate_exiting_timeout = 25

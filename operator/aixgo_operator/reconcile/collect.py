@@ -1,0 +1,74 @@
+"""Gather what one reconcile may look at: caches first, the API server for what users' objects refer to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aixgo_operator.domain import naming, references
+from aixgo_operator.domain.snapshot import Snapshot
+from aixgo_operator.kube.resources import DEPLOYMENTS
+from aixgo_operator.reconcile.observe import scaled_elsewhere
+
+if TYPE_CHECKING:
+    from aixgo_operator.api.v1alpha1 import AgentRuntime, SessionBackend
+    from aixgo_operator.domain.references import References
+    from aixgo_operator.domain.settings import OperatorSettings
+    from aixgo_operator.reconcile.cache import Cache
+    from aixgo_operator.reconcile.referenced import ReferencedObjects
+
+_NAME_LABEL = "kubernetes.io/metadata.name"
+
+
+class Collector:
+    """Builds snapshots."""
+
+    def __init__(self, cache: Cache, referenced: ReferencedObjects, settings: OperatorSettings) -> None:
+        self._cache = cache
+        self._referenced = referenced
+        self._settings = settings
+
+    async def runtime(self, runtime: AgentRuntime) -> tuple[Snapshot, References]:
+        """Return the snapshot of an AgentRuntime and what it refers to. Raises ApiError."""
+        cache = self._cache
+        here = (runtime.namespace, runtime.name)
+        agents = tuple(cache.agents_of(here))
+        backend_key = references.backend_key(runtime)
+        backend = cache.backend(backend_key) if backend_key is not None else None
+        wanted = references.runtime_references(runtime, agents, backend)
+        targets = {key: cache.agent(key) for key in references.agent_targets(agents)}
+        target_agents = {key: agent for key, agent in targets.items() if agent is not None}
+        runtimes = {
+            key: cache.runtime(key)
+            for key in {references.runtime_key(agent) for agent in target_agents.values()}
+        }
+        workload = naming.runtime_workload(runtime.name)
+        snapshot = Snapshot(
+            runtime=runtime,
+            agents=agents,
+            backend=backend,
+            consumers=tuple(cache.runtimes_of(backend_key)) if backend_key is not None else (),
+            namespaces=self._namespaces(),
+            secrets=await self._referenced.secrets(wanted.secrets),
+            config_maps=await self._referenced.config_maps(wanted.config_maps),
+            target_agents=target_agents,
+            target_runtimes={key: found for key, found in runtimes.items() if found is not None},
+            replicas_managed_elsewhere=scaled_elsewhere(cache.find(DEPLOYMENTS, runtime.namespace, workload)),
+        )
+        return snapshot, wanted
+
+    async def backend(self, backend: SessionBackend) -> Snapshot:
+        """Return the snapshot of a SessionBackend. Raises ApiError."""
+        wanted = references.backend_references(backend)
+        return Snapshot(
+            backend=backend,
+            consumers=tuple(self._cache.runtimes_of((backend.namespace, backend.name))),
+            namespaces=self._namespaces(),
+            secrets=await self._referenced.secrets(wanted.secrets),
+            config_maps=await self._referenced.config_maps(wanted.config_maps),
+        )
+
+    def _namespaces(self) -> dict[str, dict[str, str]]:
+        """Return namespaces and their labels. Those that are watched have at least the label with their
+        name."""
+        named = {name: {_NAME_LABEL: name} for name in self._settings.watch_namespaces}
+        return named | self._cache.namespace_labels()

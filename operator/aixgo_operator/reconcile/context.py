@@ -1,0 +1,48 @@
+"""What every reconciler works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from aixgo_operator.domain.observation import RuntimeObservation
+    from aixgo_operator.domain.settings import OperatorSettings
+    from aixgo_operator.domain.snapshot import ObjectKey
+    from aixgo_operator.kube.apply import Applier
+    from aixgo_operator.kube.client import KubeClient
+    from aixgo_operator.probe.redis_info import BackendProber
+    from aixgo_operator.probe.statusz import PodProber
+    from aixgo_operator.reconcile.cache import Cache
+    from aixgo_operator.reconcile.certificates import CertificateKeeper
+    from aixgo_operator.reconcile.collect import Collector
+    from aixgo_operator.reconcile.keys import Key
+    from aixgo_operator.reconcile.referenced import ReferencedObjects
+    from aixgo_operator.reconcile.status import StatusWriter
+
+
+@dataclass(slots=True)
+class Context:
+    """Everything that a reconcile needs, wired once (:mod:`aixgo_operator.reconcile.engine`)."""
+
+    settings: OperatorSettings
+    client: KubeClient
+    cache: Cache
+    referenced: ReferencedObjects
+    collector: Collector
+    applier: Applier
+    certificates: CertificateKeeper
+    status: StatusWriter
+    pods: PodProber
+    backends: BackendProber
+    #: An aware time.
+    now: Callable[[], datetime]
+    #: Ask for another reconcile, in so many seconds.
+    enqueue: Callable[[Key, float], None]
+    #: What was last seen of each runtime: its backend asks for what the pods say of their sessions.
+    seen: dict[ObjectKey, RuntimeObservation] = field(default_factory=dict)
+    #: Looks at a key in a row that found it not as wanted.
+    attempts: dict[Key, int] = field(default_factory=dict)

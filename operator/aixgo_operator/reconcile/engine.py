@@ -1,0 +1,204 @@
+"""The reconcilers, wired: takes watch events, works through keys, looks at everything again now and then."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from aixgo_operator.api.constants import (
+    KIND_AGENT_RUNTIME,
+    KIND_SESSION_BACKEND,
+    LABEL_MANAGED_BY,
+    MANAGED_BY,
+)
+from aixgo_operator.kube.apply import Applier
+from aixgo_operator.kube.errors import ApiError, ConflictError, ForbiddenError, NotLeadingError
+from aixgo_operator.kube.resources import CONFIG_MAPS, OUR_KINDS, SECRETS, with_type
+from aixgo_operator.pki.errors import PKIError
+from aixgo_operator.reconcile import agentruntime, sessionbackend, triggers
+from aixgo_operator.reconcile.agent import reconcile_agent
+from aixgo_operator.reconcile.cache import Cache, ref_of
+from aixgo_operator.reconcile.certificates import CertificateKeeper
+from aixgo_operator.reconcile.collect import Collector
+from aixgo_operator.reconcile.context import Context
+from aixgo_operator.reconcile.keys import Key
+from aixgo_operator.reconcile.metrics import Metrics
+from aixgo_operator.reconcile.referenced import ReferencedObjects
+from aixgo_operator.reconcile.resync import list_everything
+from aixgo_operator.reconcile.status import StatusWriter
+from aixgo_operator.reconcile.workqueue import Requeue, WorkQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aixgo_operator.domain.settings import OperatorSettings
+    from aixgo_operator.kube.client import KubeClient
+    from aixgo_operator.kube.resources import Manifest, Resource
+    from aixgo_operator.probe.redis_info import BackendProber
+    from aixgo_operator.probe.statusz import PodProber
+
+log = logging.getLogger(__name__)
+
+#: Failures in a row before a failure that may pass by itself is told in the status.
+_PATIENCE: Final = 3
+#: Seconds until a namespace that is being deleted is looked at again.
+_TERMINATING: Final = 10.0
+
+
+class Engine:
+    """Everything between watch events and writes. All methods belong to one event loop."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        settings: OperatorSettings,
+        *,
+        pods: PodProber,
+        backends: BackendProber,
+        metrics: Metrics | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        concurrency: int = 10,
+    ) -> None:
+        self.metrics = metrics or Metrics()
+        self.cache = Cache()
+        self.queue: WorkQueue[Key] = WorkQueue(self._work, concurrency=concurrency, observer=self.metrics)
+        self.metrics.watch_depth(lambda: float(self.queue.depth))
+        referenced = ReferencedObjects(client, self.cache, settings.watch_namespaces)
+        self._context = Context(
+            settings=settings,
+            client=client,
+            cache=self.cache,
+            referenced=referenced,
+            collector=Collector(self.cache, referenced, settings),
+            applier=Applier(client, self.cache),
+            certificates=CertificateKeeper(client, self.cache, settings, now),
+            status=StatusWriter(client, self.cache, now),
+            pods=pods,
+            backends=backends,
+            now=now,
+            enqueue=lambda key, after: self.queue.add(key, after=after),
+        )
+        self._resync: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Read the cluster once, look at everything, and go on. Raises ApiError (404: the CRDs are
+        missing)."""
+        await self._read_everything()
+        self.queue.start()
+        self._enqueue_all()
+        self._resync = asyncio.create_task(self._resync_forever(), name="resync")
+
+    async def stop(self) -> None:
+        """Let running reconciles end and stop."""
+        if self._resync is not None:
+            self._resync.cancel()
+        await self.queue.stop()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the engine's own tasks run."""
+        return self._resync is not None and not self._resync.done()
+
+    def observe(self, resource: Resource, event: str | None, body: Manifest) -> None:
+        """Take in a watch event: ADDED, MODIFIED, DELETED, or None for an item of the initial list."""
+        manifest = with_type(resource, dict(body))
+        self.metrics.event(resource.kind)
+        deleted = event == "DELETED"
+        if resource in (SECRETS, CONFIG_MAPS):
+            kind, namespace, name = ref_of(manifest)
+            self._context.referenced.forget(kind, namespace, name)
+            labels = manifest["metadata"].get("labels") or {}
+            if labels.get(LABEL_MANAGED_BY) != MANAGED_BY and self.cache.get(ref_of(manifest)) is None:
+                # Somebody else's: not kept, but somebody may refer to it.
+                for key in triggers.concerned(self.cache, kind, (namespace, name)):
+                    self.queue.add(key)
+                return
+        for key in triggers.observe(self.cache, manifest, deleted=deleted):
+            self.queue.add(key)
+
+    async def resync(self) -> int:
+        """Read the whole cluster again, repair what a lost event left wrong, and return how many objects
+        were."""
+        repaired = 0
+        for resource, manifest, deleted in await list_everything(
+            self._context.client, self.cache, self._context.settings
+        ):
+            known = self.cache.get(ref_of(manifest))
+            keys = triggers.observe(self.cache, manifest, deleted=deleted)
+            if keys or (deleted and known is not None):
+                repaired += 1
+                log.info("missed event", extra={"kind": resource.kind, "object": ref_of(manifest)[1:]})
+            for key in keys:
+                self.queue.add(key)
+        self._context.referenced.forget_all()
+        self._enqueue_all(spread=self._context.settings.resync_seconds / 20)
+        return repaired
+
+    async def _read_everything(self) -> None:
+        for _, manifest, _ in await list_everything(self._context.client, self.cache, self._context.settings):
+            self.cache.put(manifest)
+
+    def _enqueue_all(self, spread: float = 0.0) -> None:
+        for resource in OUR_KINDS:
+            for manifest in self.cache.all_of(resource.kind):
+                after = random.uniform(0.0, spread) if spread else 0.0  # noqa: S311  jitter
+                self.queue.add(Key(*ref_of(manifest)), after=after)
+
+    async def _resync_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._context.settings.resync_seconds)
+            try:
+                await self.resync()
+            except ApiError as error:
+                log.warning("resync failed", extra={"error": str(error)})
+
+    async def _work(self, key: Key) -> Requeue:
+        try:
+            return await self._reconcile(key)
+        except NotLeadingError:
+            raise
+        except ForbiddenError as error:
+            if "being terminated" in error.message:
+                return Requeue(_TERMINATING)
+            await self._report(key, error)
+            raise
+        except Exception as error:
+            await self._report(key, error)
+            raise
+
+    async def _reconcile(self, key: Key) -> Requeue:
+        match key.kind:
+            case "AgentRuntime":
+                return await agentruntime.reconcile_runtime(self._context, key)
+            case "Agent":
+                return await reconcile_agent(self._context, key)
+            case "SessionBackend":
+                return await sessionbackend.reconcile_backend(self._context, key)
+        raise ValueError(f"no reconciler for {key.kind}")
+
+    async def _report(self, key: Key, error: Exception) -> None:
+        """Tell a failure in the status, unless it may be gone at the next try."""
+        passing = isinstance(error, ConflictError) or (isinstance(error, ApiError) and error.retryable)
+        if passing and self.queue.failures(key) < _PATIENCE:
+            return
+        message = describe(error)
+        try:
+            if key.kind == KIND_AGENT_RUNTIME:
+                await agentruntime.report_error(self._context, key, message)
+            elif key.kind == KIND_SESSION_BACKEND:
+                await sessionbackend.report_error(self._context, key, message)
+        except Exception as second:  # noqa: BLE001  the first error is the one to raise
+            log.warning("error not reported", extra={"key": str(key), "error": repr(second)})
+
+
+def describe(error: Exception) -> str:
+    """Return an error in plain words for a status; nothing of a traceback, and nothing that could be a
+    secret."""
+    if isinstance(error, ApiError):
+        return f"the API server said: {error}"
+    if isinstance(error, PKIError):
+        return f"certificates: {error}"
+    return f"internal error ({type(error).__name__}): see the operator's log"

@@ -1,0 +1,382 @@
+"""One SessionBackend: its managed Redis or volume, what it answers, who uses it, and its deletion."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from pydantic import ValidationError
+
+from aixgo_operator.api.base import describe_errors
+from aixgo_operator.api.constants import (
+    ANNOTATION_FORCE_DELETE,
+    FINALIZER_SESSION_PROTECTION,
+    LABEL_SESSION_BACKEND,
+)
+from aixgo_operator.api.v1alpha1 import SessionBackend
+from aixgo_operator.domain import naming
+from aixgo_operator.domain.consent import EVERY_NAMESPACE, allowed_namespaces
+from aixgo_operator.domain.observation import BackendObservation
+from aixgo_operator.domain.redis_users import key_prefix
+from aixgo_operator.domain.resolve import resolve_backend
+from aixgo_operator.domain.resolved import SecretKey
+from aixgo_operator.domain.status import backend_status, invalid_status
+from aixgo_operator.kube.errors import ConflictError
+from aixgo_operator.kube.resources import CLAIMS, CONFIG_MAPS, SECRETS, SESSION_BACKENDS, STATEFUL_SETS
+from aixgo_operator.pki.issue import LeafRequest
+from aixgo_operator.probe.redis_info import ProbeError, RedisEndpoint
+from aixgo_operator.reconcile.observe import (
+    observe_claim,
+    observe_pod,
+    pods_of_stateful_set,
+    restart_hash,
+)
+from aixgo_operator.reconcile.pace import next_look
+from aixgo_operator.reconcile.referenced import secret_data
+from aixgo_operator.reconcile.status import is_ready
+from aixgo_operator.reconcile.sync import sync_pods
+from aixgo_operator.reconcile.workqueue import Requeue
+from aixgo_operator.render.manifests import render_backend
+from aixgo_operator.render.secrets import redis_auth_secret, redis_tls_secret
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from aixgo_operator.domain.observation import ClaimObservation, PodObservation, RedisProbe
+    from aixgo_operator.domain.resolved import ResolvedBackend
+    from aixgo_operator.domain.snapshot import Snapshot
+    from aixgo_operator.kube.resources import Manifest
+    from aixgo_operator.reconcile.context import Context
+    from aixgo_operator.reconcile.keys import Key
+
+log = logging.getLogger(__name__)
+
+#: Keys that one purge step deletes before the backend's status is written again.
+PURGE_STEP: Final = 10_000
+_PASSWORD_BYTES: Final = 32
+
+
+@dataclass(slots=True)
+class _Material:
+    """Secrets of a managed Redis and when to look at them again."""
+
+    manifests: list[Manifest] = field(default_factory=list)
+    due: datetime | None = None
+
+
+async def reconcile_backend(context: Context, key: Key) -> Requeue:
+    """Bring one SessionBackend to what is wanted and write its status. Raises whatever a write raises."""
+    manifest = context.cache.get(key)
+    if manifest is None:
+        context.attempts.pop(key, None)
+        return Requeue()
+    try:
+        backend = context.cache.parse(key)
+    except ValidationError as error:
+        status = invalid_status(
+            int(manifest["metadata"].get("generation") or 0),
+            describe_errors(error),
+            previous=manifest.get("status") or {},
+            now=context.now(),
+        )
+        await context.status.write(manifest, status)
+        return Requeue()
+    assert isinstance(backend, SessionBackend)  # noqa: S101  the cache parses by kind
+
+    snapshot = await context.collector.backend(backend)
+    resolved = resolve_backend(snapshot, context.settings)
+    if backend.metadata.deletion_timestamp is not None:
+        return await _delete(context, key, manifest, resolved, snapshot)
+    await _protect(context, manifest, resolved)
+
+    material = await _generate(context, resolved)
+    rendered = render_backend(resolved, context.settings)
+    if resolved.held:
+        applied = await context.applier.apply(manifest, [], prune=False)
+    else:
+        applied = await context.applier.apply(manifest, [*rendered, *material.manifests])
+    if applied.conflicts:
+        snapshot = replace(snapshot, name_conflicts=applied.conflict_messages(backend.namespace))
+        resolved = resolve_backend(snapshot, context.settings)
+    if applied.wrote("Secret"):
+        # The probe below wants the passwords that were just made.
+        snapshot = replace(await context.collector.backend(backend), name_conflicts=snapshot.name_conflicts)
+
+    observation = await _observe(context, resolved, snapshot, rendered)
+    status = await _conclude(context, manifest, resolved, observation)
+    settled = is_ready(status) and not applied.waiting
+    attempts = 0 if settled else context.attempts.get(key, 0) + 1
+    context.attempts[key] = attempts
+    return next_look(
+        settled=settled,
+        attempts=max(attempts - 1, 0),
+        quick=context.settings.probe_interval_seconds,
+        steady=context.settings.backend_probe_interval_seconds,
+        due=material.due,
+        now=context.now(),
+    )
+
+
+async def report_error(context: Context, key: Key, message: str) -> None:
+    """Write Degraded/ReconcileError into the backend's status."""
+    manifest = context.cache.get(key)
+    backend = context.cache.backend((key.namespace, key.name))
+    if manifest is None or backend is None:
+        return
+    snapshot = await context.collector.backend(backend)
+    resolved = resolve_backend(snapshot, context.settings)
+    await _conclude(context, manifest, resolved, BackendObservation(reconcile_error=message))
+
+
+async def _generate(context: Context, resolved: ResolvedBackend) -> _Material:
+    """Make what a managed Redis needs: a password per user that has none, and its certificate."""
+    material = _Material()
+    backend = resolved.backend
+    redis = backend.spec.redis
+    if resolved.held or redis is None or redis.managed is None:
+        return material
+    where = (backend.namespace, naming.redis_auth_secret(backend.name))
+    # Straight from the API server unless it is in the watched cache: a password must never be made twice.
+    stored = context.cache.find(SECRETS, *where) or await context.client.get(SECRETS, *where)
+    known = {} if stored is None else secret_data(stored)
+    passwords = {
+        user.password_key: known[user.password_key].decode()
+        if known.get(user.password_key)
+        else secrets.token_urlsafe(_PASSWORD_BYTES)
+        for user in resolved.users
+    }
+    material.manifests.append(redis_auth_secret(resolved, passwords, context.settings))
+    leaf = await context.certificates.leaf(
+        (backend.namespace, naming.redis_tls_secret(backend.name)),
+        LeafRequest(
+            f"{naming.redis_workload(backend.name)}.{backend.namespace}",
+            timedelta(seconds=context.settings.redis_certificate_duration_seconds),
+            # The readiness probe inside the pod asks 127.0.0.1 and checks the chain by this name.
+            resolved.dns_names,
+            client=False,
+        ),
+    )
+    material.manifests.append(redis_tls_secret(resolved, leaf.material, context.settings))
+    material.due = leaf.next_check_at
+    return material
+
+
+async def _observe(
+    context: Context, resolved: ResolvedBackend, snapshot: Snapshot, rendered: list[Manifest]
+) -> BackendObservation:
+    backend = resolved.backend
+    namespace = backend.namespace
+    redis = backend.spec.redis
+    if redis is None:
+        ready, error = _said_by_consumers(context, resolved)
+        return BackendObservation(
+            claim=_claim(context, namespace, naming.sessions_claim(backend.name)),
+            consumers_ready=ready,
+            consumers_error=error,
+        )
+    pods: tuple[PodObservation, ...] = ()
+    claim: ClaimObservation | None = None
+    if redis.managed is not None:
+        workload = naming.redis_workload(backend.name)
+        pods = await _managed_pods(context, backend, workload)
+        claim = _claim(context, namespace, workload)
+    return BackendObservation(
+        probe=await _probe(context, resolved, snapshot, pods),
+        pods=pods,
+        claim=claim,
+        wanted_restart_hash=restart_hash(rendered, STATEFUL_SETS.kind),
+    )
+
+
+async def _managed_pods(
+    context: Context, backend: SessionBackend, workload: str
+) -> tuple[PodObservation, ...]:
+    stateful_set = context.cache.find(STATEFUL_SETS, backend.namespace, workload)
+    if stateful_set is None:
+        return ()
+    labelled = context.cache.pods_labelled(
+        backend.namespace, LABEL_SESSION_BACKEND, naming.label_value(backend.name)
+    )
+    pods = pods_of_stateful_set(labelled, stateful_set)
+    mounted = [
+        (CONFIG_MAPS, workload),
+        (SECRETS, naming.redis_auth_secret(backend.name)),
+        (SECRETS, naming.redis_tls_secret(backend.name)),
+    ]
+    await sync_pods(context, backend.namespace, pods, mounted)
+    return tuple(observe_pod(pod) for pod in pods)
+
+
+async def _probe(
+    context: Context, resolved: ResolvedBackend, snapshot: Snapshot, pods: tuple[PodObservation, ...]
+) -> RedisProbe | None:
+    redis = resolved.backend.spec.redis
+    if redis is None or resolved.held:
+        return None
+    if redis.managed is not None and not any(pod.started for pod in pods):
+        return None  # nothing to dial yet: the pods say why
+    found = endpoint(resolved, snapshot)
+    return None if found is None else await context.backends.probe(found)
+
+
+def endpoint(resolved: ResolvedBackend, snapshot: Snapshot) -> RedisEndpoint | None:
+    """Return how to reach the backend's Redis, with the values of its Secrets; None while one is missing."""
+    access = resolved.access
+    if access is None:
+        return None
+
+    def secret(key: SecretKey) -> bytes | None:
+        view = snapshot.secrets.get((key.namespace, key.name))
+        return None if view is None else view.get(key.key)
+
+    def bundle(key: SecretKey) -> bytes | None:
+        if access.ca_kind == "Secret":
+            return secret(key)
+        view = snapshot.config_maps.get((key.namespace, key.name))
+        text = None if view is None else view.get(key.key)
+        return None if text is None else text.encode()
+
+    username = access.username
+    if isinstance(username, SecretKey):
+        raw = secret(username)
+        if raw is None:
+            return None
+        username = raw.decode(errors="replace").strip()
+    password = None if access.password is None else secret(access.password)
+    ca = None if access.ca is None else bundle(access.ca)
+    certificate = private_key = None
+    if access.client_certificate is not None:
+        certificate = secret(SecretKey(*access.client_certificate, "tls.crt"))
+        private_key = secret(SecretKey(*access.client_certificate, "tls.key"))
+    missing = (access.password is not None and password is None) or (access.ca is not None and ca is None)
+    if missing or (access.client_certificate is not None and not (certificate and private_key)):
+        return None
+    return RedisEndpoint(
+        mode=access.mode,
+        addresses=access.addresses,
+        database=access.database,
+        sentinel_master=access.sentinel_master,
+        username=username,
+        password=None if password is None else password.decode(errors="replace").strip(),
+        tls=access.tls,
+        ca=ca,
+        certificate=certificate,
+        private_key=private_key,
+        server_name=access.server_name,
+    )
+
+
+def _said_by_consumers(context: Context, resolved: ResolvedBackend) -> tuple[bool | None, str | None]:
+    """Return what the pods of the consumers say of a File backend; None: nobody has said anything."""
+    said = [
+        pod.statusz.sessions
+        for runtime in resolved.consumers
+        if (seen := context.seen.get((runtime.namespace, runtime.name))) is not None
+        for pod in seen.pods
+        if pod.statusz is not None and pod.statusz.sessions.type == "File"
+    ]
+    if not said:
+        return None, None
+    errors = [session.error for session in said if not session.ready]
+    return not errors, next((error for error in errors if error), None)
+
+
+def _claim(context: Context, namespace: str, name: str) -> ClaimObservation | None:
+    found = context.cache.find(CLAIMS, namespace, name)
+    return None if found is None else observe_claim(found)
+
+
+async def _conclude(
+    context: Context, manifest: Manifest, resolved: ResolvedBackend, observation: BackendObservation
+) -> Manifest:
+    metadata = manifest["metadata"]
+    current = context.cache.get((manifest["kind"], metadata["namespace"], metadata["name"])) or manifest
+    status = backend_status(
+        resolved, observation, context.settings, previous=current.get("status") or {}, now=context.now()
+    )
+    await context.status.write(current, status)
+    return status
+
+
+# Deletion
+
+
+async def _protect(context: Context, manifest: Manifest, resolved: ResolvedBackend) -> None:
+    """Hold the finalizer exactly while a deletion would have something to wait for."""
+    wanted = bool(resolved.consumers) or _purges(resolved)
+    await _set_protection(context, manifest, wanted=wanted)
+
+
+def _purges(resolved: ResolvedBackend) -> bool:
+    """Whether a deletion has to delete keys. The volumes of managed backends go with their claims."""
+    spec = resolved.backend.spec
+    return spec.deletion_policy == "Delete" and spec.redis is not None and spec.redis.managed is None
+
+
+async def _set_protection(context: Context, manifest: Manifest, *, wanted: bool) -> None:
+    metadata = manifest["metadata"]
+    finalizers = list(metadata.get("finalizers") or ())
+    if wanted == (FINALIZER_SESSION_PROTECTION in finalizers):
+        return
+    if wanted:
+        finalizers.append(FINALIZER_SESSION_PROTECTION)
+    else:
+        finalizers.remove(FINALIZER_SESSION_PROTECTION)
+    try:
+        stored = await context.client.set_finalizers(
+            SESSION_BACKENDS,
+            metadata["namespace"],
+            metadata["name"],
+            finalizers,
+            resource_version=metadata["resourceVersion"],
+        )
+    except ConflictError:
+        return  # it has changed meanwhile: its event brings it back here
+    if stored is not None and not (not finalizers and metadata.get("deletionTimestamp")):
+        context.cache.put(stored)
+
+
+async def _delete(
+    context: Context, key: Key, manifest: Manifest, resolved: ResolvedBackend, snapshot: Snapshot
+) -> Requeue:
+    if FINALIZER_SESSION_PROTECTION not in (manifest["metadata"].get("finalizers") or ()):
+        return Requeue()  # gone in a moment, or held by somebody else's finalizer
+    annotations = manifest["metadata"].get("annotations") or {}
+    error: str | None = None
+    if annotations.get(ANNOTATION_FORCE_DELETE) != "true":
+        if resolved.consumers:
+            await _conclude(context, manifest, resolved, await _observe(context, resolved, snapshot, []))
+            return Requeue(context.settings.backend_probe_interval_seconds)
+        if _purges(resolved):
+            error = await _purge(context, resolved, snapshot)
+    if error is None:
+        await _set_protection(context, manifest, wanted=False)
+        context.attempts.pop(key, None)
+        return Requeue()
+    await _conclude(context, manifest, resolved, BackendObservation(purge_error=error))
+    return Requeue(context.settings.probe_interval_seconds)
+
+
+async def _purge(context: Context, resolved: ResolvedBackend, snapshot: Snapshot) -> str | None:
+    """Delete the next keys; return None when there are no more, else why it is not done."""
+    found = endpoint(resolved, snapshot)
+    if found is None:
+        return "the credentials are not there"
+    backend = resolved.backend
+    namespaces = allowed_namespaces(backend.spec.allowed_consumers, backend.namespace, snapshot.namespaces)
+    # Another SessionBackend may use the same Redis and prefix for other namespaces: its keys stay.
+    prefixes = (
+        [backend.spec.key_prefix]
+        if namespaces == EVERY_NAMESPACE
+        else [key_prefix(backend.spec.key_prefix, namespace) for namespace in namespaces]
+    )
+    try:
+        for prefix in prefixes:
+            if await context.backends.purge(found, prefix, limit=PURGE_STEP) >= PURGE_STEP:
+                return "keys are being deleted"
+    except ProbeError as failure:
+        return str(failure)
+    return None

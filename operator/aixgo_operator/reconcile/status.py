@@ -1,0 +1,108 @@
+"""Writing ``/status``: only what changed, and an Event when Ready turns."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Final
+
+from aixgo_operator.api.constants import ConditionStatus, ConditionType, Reason
+from aixgo_operator.kube.resources import resource_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from aixgo_operator.kube.client import KubeClient
+    from aixgo_operator.kube.resources import Manifest
+    from aixgo_operator.reconcile.cache import Cache
+
+#: Reasons of a Ready that is not True which are steps on the way, not failures.
+_ON_THE_WAY: Final = frozenset(
+    {
+        Reason.PENDING,
+        Reason.ROLLING,
+        Reason.NOT_ISSUED,
+        Reason.RELOAD_PENDING,
+        Reason.NO_READY_REPLICAS,
+        Reason.NOT_PROBED,
+        Reason.NOT_READY,
+    }
+)
+
+
+class StatusWriter:
+    """Writes statuses through a client."""
+
+    def __init__(self, client: KubeClient, cache: Cache, now: Callable[[], datetime]) -> None:
+        self._client = client
+        self._cache = cache
+        self._now = now
+        #: What the API server made of a status that it stored in another way than it was written, by uid.
+        self._normalised: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
+
+    async def write(self, manifest: Manifest, status: dict[str, Any]) -> bool:
+        """Write ``status`` if it is not what the object has; tell whether it was written. Raises ApiError."""
+        metadata = manifest["metadata"]
+        stored = manifest.get("status") or {}
+        if status == stored or self._normalised.get(metadata["uid"]) == (status, stored):
+            return False
+        resource = resource_of(manifest)
+        answer = await self._client.patch_status(resource, metadata["namespace"], metadata["name"], status)
+        if answer is None:
+            return False
+        self._cache.put(answer)
+        if answer.get("status") != status:
+            self._normalised[metadata["uid"]] = (status, answer.get("status") or {})
+        else:
+            self._normalised.pop(metadata["uid"], None)
+        await self._record(manifest, stored, status)
+        return True
+
+    async def _record(self, manifest: Manifest, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        event = transition(before, after)
+        if event is None:
+            return
+        kind, reason, message = event
+        metadata = manifest["metadata"]
+        since = ready(after).get("lastTransitionTime", "")
+        # The same transition has the same name: a crash between the two writes does not tell it twice.
+        mark = hashlib.sha256(f"{metadata['uid']}/{since}/{reason}".encode()).hexdigest()[:16]
+        await self._client.create_event(
+            manifest,
+            kind=kind,
+            reason=reason,
+            message=message,
+            timestamp=self._now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+            name=f"{metadata['name'][:230]}.{mark}",
+        )
+
+
+def ready(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the condition Ready of a status, or an empty mapping."""
+    return condition(status, ConditionType.READY)
+
+
+def condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """Return one condition of a status, or an empty mapping."""
+    for item in status.get("conditions") or ():
+        if item.get("type") == kind:
+            return dict(item)
+    return {}
+
+
+def is_ready(status: Mapping[str, Any]) -> bool:
+    """Whether the condition Ready is True."""
+    return ready(status).get("status") == ConditionStatus.TRUE
+
+
+def transition(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    """Return type, reason and message of the Event that a change of Ready is worth, if any."""
+    old, new = ready(before), ready(after)
+    if (old.get("status"), old.get("reason")) == (new.get("status"), new.get("reason")) or not new:
+        return None
+    reason, message = str(new["reason"]), str(new["message"])
+    if new["status"] == ConditionStatus.TRUE:
+        return "Normal", reason, message
+    if reason in _ON_THE_WAY and old.get("status") != ConditionStatus.TRUE:
+        return None
+    return ("Normal" if reason in {*_ON_THE_WAY, Reason.SUSPENDED} else "Warning"), reason, message
