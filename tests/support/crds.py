@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Protocol
 
+from tests.support.cluster.commands import CommandError
 from tests.support.waiting import wait_until
 
 CRDS = Path(__file__).resolve().parents[2] / "crds"
-NAMES = tuple(f"{path.stem}.aixgo.dev" for path in sorted(CRDS.glob("*.yaml")))
+PLURALS = {path.stem for path in CRDS.glob("*.yaml")}
 
 
 class Kubectl(Protocol):
@@ -29,14 +30,12 @@ def wait_for_crds(cluster: Kubectl) -> None:
     """Wait until the kinds are served."""
 
     def served() -> bool:
-        # Not `kubectl wait`: it fails at once on an object that has no conditions yet.
-        definitions = json.loads(cluster.kubectl("get", "crd", *NAMES, "-o", "json"))["items"]
-        return all(
-            any(
-                condition["type"] == "Established" and condition["status"] == "True"
-                for condition in definition.get("status", {}).get("conditions") or ()
-            )
-            for definition in definitions
-        )
+        # Not `kubectl wait`: it fails at once on an object without conditions, and Established comes a little
+        # before the kinds are in the discovery that clients read.
+        try:
+            found = json.loads(cluster.kubectl("get", "--raw", "/apis/aixgo.dev/v1alpha1"))["resources"]
+        except CommandError:
+            return False
+        return {resource["name"] for resource in found} >= PLURALS
 
     wait_until(served, "the kinds are served", timeout=30)

@@ -1,5 +1,6 @@
 {{- define "aixgo-operator.fullname" -}}
-{{- default .Release.Name .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- /* Not the name of the release: there is one operator in a namespace, and its Lease and authority have fixed names. */ -}}
+{{- default "aixgo-operator" .Values.fullnameOverride -}}
 {{- end -}}
 
 {{- define "aixgo-operator.selectorLabels" -}}

@@ -16,6 +16,7 @@ from tests.support.cluster import binaries
 from tests.support.cluster.commands import CommandError, run
 from tests.support.cluster.control_plane import ControlPlane
 from tests.support.crds import wait_for_crds
+from tests.support.waiting import wait_until
 
 from aixgo_operator.api.constants import CA_SECRET_NAME, FINALIZER_SESSION_PROTECTION, LEASE_NAME
 from aixgo_operator.domain.settings import OperatorSettings
@@ -329,8 +330,12 @@ class TestReleases:
         # A new release takes them over again.
         helm("upgrade", "--install", "aixgo-crds", chart, "--set", "crds.keep=false")
         assert "kept" in helm.plane.kubectl("get", "agentruntimes")
-        helm("uninstall", "aixgo-crds", "--wait")
-        assert "aixgo.dev" not in helm.plane.kubectl("get", "crd", "-o", "name")
+        helm("uninstall", "aixgo-crds")
+
+        def gone() -> bool:
+            return "aixgo.dev" not in helm.plane.kubectl("get", "crd", "-o", "name")
+
+        wait_until(gone, "the definitions are gone", timeout=60)
 
     def test_upgrade_keeps_the_lease_and_uninstall_leaves_only_the_authority(self, helm: Helm) -> None:
         def install(*arguments: str) -> None:
@@ -352,9 +357,14 @@ class TestReleases:
         install(*NAMESPACED)
         assert "aixgo" not in helm.plane.kubectl("get", "clusterrole,clusterrolebinding", "-o", "name")
         assert "aixgo-operator" in helm.plane.kubectl("--namespace", "team-b", "get", "role", "-o", "name")
-        helm("uninstall", "aixgo-operator", "--namespace", NAMESPACE, "--wait")
-        left = get("deployment,configmap,secret,serviceaccount,lease,role,rolebinding,pdb", "-o", "name")
-        assert [line for line in left.split() if "aixgo" in line] == [f"secret/{CA_SECRET_NAME}"]
+        helm("uninstall", "aixgo-operator", "--namespace", NAMESPACE)
+
+        def left() -> list[str]:
+            found = get("deployment,configmap,secret,serviceaccount,lease,role,rolebinding,pdb", "-o", "name")
+            return [line for line in found.split() if "aixgo" in line]
+
+        wait_until(lambda: len(left()) <= 1, "the release is gone", timeout=60)
+        assert left() == [f"secret/{CA_SECRET_NAME}"]
 
     def test_notes_name_what_is_left_and_what_holds(self, helm: Helm) -> None:
         chart = str(CHARTS / "aixgo-operator")
