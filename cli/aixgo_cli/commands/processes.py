@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from aixgo_cli.errors import CliError, ExitCode
+
+
+class LogFormat(StrEnum):
+    """How the process writes its log."""
+
+    JSON = "json"
+    TEXT = "text"
+
+
+class LogLevel(StrEnum):
+    """How much the process writes to its log."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
 
 
 def register(app: typer.Typer) -> None:
@@ -27,6 +44,11 @@ def serve(
             help="Folder with config/, tls/, secrets/, session-tls/ and sessions/; else the paths in a pod.",
         ),
     ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; else every address.", show_default=False)
+    ] = "",
+    log_format: Annotated[LogFormat, typer.Option(help="Format of the log.")] = LogFormat.JSON,
+    log_level: Annotated[LogLevel, typer.Option(help="Lowest level that is logged.")] = LogLevel.INFO,
 ) -> None:
     """Serve agents over gRPC, as /etc/aixgo/config/runtime.json says."""
     from aixgo.contract import RuntimePaths
@@ -36,7 +58,8 @@ def serve(
         from aixgo.server.main import run
     except ModuleNotFoundError as error:
         raise missing_library(error, "runtime") from error
-    exit_with(run(paths))
+    form: Literal["json", "text"] = "json" if log_format is LogFormat.JSON else "text"
+    exit_with(run(paths, host=host, log_format=form, log_level=log_level.value))
 
 
 def operator() -> None:
