@@ -96,7 +96,9 @@ def _loaded(
     behind = [(item, status) for item, status in said if status is None or not _serves(resolved, status)]
     if not behind:
         return true(LOADED, Reason.LOADED, f"every serving replica of {where} has loaded the agent")
-    errors = dict.fromkeys(status.error for _, status in behind if status is not None and status.error)
+    errors = dict.fromkeys(
+        status.error for _, status in behind if status is not None and not status.loaded and status.error
+    )
     if errors:
         return false(LOADED, Reason.LOAD_FAILED, "; ".join(errors))
     refused = dict.fromkeys(

@@ -166,7 +166,7 @@ def _in_use(resolved: ResolvedBackend, names: list[str]) -> Verdict:
 
 
 def _ready(resolved: ResolvedBackend, observation: BackendObservation, verdicts: list[Verdict]) -> Verdict:
-    """Return the sum. Durable, EvictionSafe and InUse describe the backend without keeping it from working."""
+    """Return the sum. Durable, EvictionSafe and InUse describe the backend, they do not stop it."""
     accepted_, refs, reachable = verdicts[:3]
     ready = ConditionType.READY
     for verdict in (accepted_, refs):
