@@ -51,7 +51,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One pod, or one holder of a client certificate, as it was last seen. Fingerprints are SHA-256 in hex."""
+    """One pod, or one holder of a client certificate, as last seen. Fingerprints are SHA-256 in hex."""
 
     #: Authorities that it trusts. Empty: not known.
     trusts: frozenset[str]
