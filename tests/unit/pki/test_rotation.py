@@ -1,4 +1,4 @@
-"""Changing the authority: at every moment every pair of peers accepts each other, and steps survive a crash."""
+"""Changing the authority: at every moment every pair of peers accepts each other, also over a crash."""
 
 from __future__ import annotations
 
