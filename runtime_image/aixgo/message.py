@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Mapping  # noqa: TC003 - pydantic evaluates the annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import orjson
 
@@ -69,7 +69,7 @@ class Message:
             value = orjson.loads(self.payload)
             if not isinstance(value, type_) or (isinstance(value, bool) and type_ is not bool):
                 raise ValueError(f"payload is {type(value).__name__}, not {type_.__name__}")
-            return cast("T", value)
+            return value
         from pydantic import TypeAdapter
 
         return TypeAdapter(type_).validate_json(self.payload)

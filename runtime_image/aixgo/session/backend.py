@@ -44,7 +44,7 @@ class Backend(Protocol):
             SessionNotFoundError: there is none, or its time to live is over.
         """
 
-    async def list(
+    async def list_sessions(
         self, agent_name: str, *, user_id: str | None, limit: int, offset: int
     ) -> list[SessionRecord]:
         """Return the sessions of an agent, newest update first, equal ones by id; ``limit`` 0 means all."""

@@ -29,7 +29,7 @@ import orjson
 from aixgo.errors import InvalidMessageError
 from aixgo.message import Message
 from aixgo.session.types import Checkpoint
-from aixgo.session.validation import MAX_ENTRY_BYTES
+from aixgo.session.validation import MAX_BATCH_BYTES, MAX_ENTRY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -106,6 +106,16 @@ def encode_entry(entry_id: str, parent_id: str, timestamp: str, type_: str, data
     if len(raw) > MAX_ENTRY_BYTES:
         raise InvalidMessageError(f"entry is {len(raw)} bytes, the limit is {MAX_ENTRY_BYTES}")
     return raw
+
+
+def check_batch(size: int) -> None:
+    """Check how many bytes are committed together.
+
+    Raises:
+        InvalidMessageError: too many.
+    """
+    if size > MAX_BATCH_BYTES:
+        raise InvalidMessageError(f"a commit of {size} bytes, the limit is {MAX_BATCH_BYTES}")
 
 
 def decode_entry(raw: bytes) -> dict[str, Any]:
@@ -257,8 +267,13 @@ def checkpoint_of(data: Any) -> Checkpoint:
     )
 
 
-def content_digest(raw: bytes) -> str:
-    """Return what an entry contributes to the chain: its SHA-256 in hexadecimal."""
+def content_digest(raw: bytes, parent_id: Any) -> str:
+    """Return what an entry contributes to the chain: the SHA-256 of its line without its ``parentId``.
+
+    Without: who appends on Redis does not know the parent, a script puts it in. The chain covers it all the same.
+    """
+    if isinstance(parent_id, str) and parent_id:
+        raw = raw.replace(b',"parentId":' + orjson.dumps(parent_id), b"", 1)
     return hashlib.sha256(raw).hexdigest()
 
 

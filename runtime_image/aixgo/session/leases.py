@@ -59,6 +59,10 @@ class LocalLeases:
         place.lock.release()
         self._leave(lease.session_id, place)
 
+    def is_held(self, session_id: str) -> bool:
+        """Say whether somebody in this process holds the session, or waits for it."""
+        return session_id in self._places
+
     def check(self, lease: Lease) -> None:
         """Make sure that a lease is the present one. Safe in any thread.
 

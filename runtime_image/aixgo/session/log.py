@@ -119,7 +119,7 @@ class LogIndex:
         parent_id = entry.get("parentId")
         # Another program may have left out what came before: the chain ends there.
         parent = self._nodes.get(parent_id, ROOT) if isinstance(parent_id, str) else ROOT
-        self.add_node(entry["id"], parent, start, end, formats.content_digest(raw))
+        self.add_node(entry["id"], parent, start, end, formats.content_digest(raw, parent_id))
         moment = formats.time_or_none(entry.get("timestamp"))
         self._touch(moment)
         self._update(moment)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakValueDictionary
 
 from aixgo.errors import SessionNotFoundError, StorageClosedError
@@ -30,7 +30,7 @@ class Manager:
         self._sessions: WeakValueDictionary[str, Session] = WeakValueDictionary()
         self._closed = False
 
-    async def __aenter__(self) -> Manager:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -122,7 +122,7 @@ class Manager:
         validation.page(limit, offset)
         if user_id is not None:
             validation.user_id(user_id)
-        records = await self._backend.list(agent_name, user_id=user_id, limit=limit, offset=offset)
+        records = await self._backend.list_sessions(agent_name, user_id=user_id, limit=limit, offset=offset)
         return [self._session(record) for record in records]
 
     async def delete(self, session_id: str) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import uuid
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from aixgo.errors import SessionConflictError, StorageError
 from aixgo.session import validation
@@ -109,7 +109,7 @@ class Turn:
                 f"session is at version {self.session.version}, not {expected_version}"
             )
 
-    async def __aenter__(self) -> Turn:
+    async def __aenter__(self) -> Self:
         if self._lease is not None:
             raise RuntimeError("a turn cannot be entered twice")
         if active_turn(self.session.id) is not None:

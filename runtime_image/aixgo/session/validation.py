@@ -183,8 +183,3 @@ def _text(what: str, value: str, limit: int) -> str:
 
 def _is_control(character: str) -> bool:
     return character < " " or "\x7f" <= character <= "\x9f"
-
-
-def too_large(what: str, size: int, limit: int) -> InvalidMessageError:
-    """Return the error of something that is over its limit."""
-    return InvalidMessageError(f"{what}: {size} bytes, the limit is {limit}")

@@ -119,7 +119,7 @@ class FileBackend:
         """Return a session."""
         return await self._run("load session", lambda: self._store.find(session_id).record())
 
-    async def list(
+    async def list_sessions(
         self, agent_name: str, *, user_id: str | None, limit: int, offset: int
     ) -> list[SessionRecord]:
         """Return the sessions of an agent, newest update first."""
@@ -168,7 +168,9 @@ class FileBackend:
         await self._become_writer()
 
         def write() -> Checkpoint:
-            return self._store.find(session_id).checkpoint(checkpoint_id, dict(metadata), self._store.lock.check)
+            return self._store.find(session_id).checkpoint(
+                checkpoint_id, dict(metadata), self._store.lock.check
+            )
 
         return await self._run("save checkpoint", write)
 

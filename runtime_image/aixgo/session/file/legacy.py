@@ -109,7 +109,8 @@ def _checkpoint_files(agent_fd: int) -> list[tuple[str, bytes]]:
     except (FileNotFoundError, NotADirectoryError, InvalidPathComponentError):
         return []
     try:
-        names = sorted(name for name in os.listdir(fd) if name.endswith(".json"))
+        with os.scandir(fd) as entries:
+            names = sorted(entry.name for entry in entries if entry.name.endswith(".json"))
         files = ((name, paths.read_file(name, fd)) for name in names)
         return [(name, data) for name, data in files if data]
     finally:

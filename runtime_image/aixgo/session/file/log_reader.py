@@ -302,6 +302,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def stamp_of(fd: int) -> _Stamp:
+    """Return the stamp of an open file."""
     status = os.fstat(fd)
     return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 

@@ -15,7 +15,7 @@ from aixgo.errors import (
     SessionCorruptedError,
     StorageError,
 )
-from aixgo.session import formats, validation
+from aixgo.session import formats
 from aixgo.session.file import legacy, paths
 from aixgo.session.file.log_reader import LogReader, stamp_of
 from aixgo.session.log import LogIndex
@@ -74,8 +74,8 @@ class SessionLog(LogReader):
             for number, line in enumerate(lines):
                 end = place + len(line) + 1
                 if number >= first_message:
-                    entry_id = ids[number - first_message]
-                    index.add_node(entry_id, index.leaf, place, end, formats.content_digest(line))
+                    digest = formats.content_digest(line, index.entry_id(index.leaf))
+                    index.add_node(ids[number - first_message], index.leaf, place, end, digest)
                 place = end
             if append.idempotency_key is not None:
                 index.turns[append.idempotency_key] = (first_node, len(ids))
@@ -190,10 +190,7 @@ class SessionLog(LogReader):
     def _write(self, lines: list[bytes], guard: Callable[[], None]) -> int:
         """Append whole lines and return where they begin. After an error the file is as it was before."""
         data = b"\n".join(lines) + b"\n"
-        if len(data) > validation.MAX_BATCH_BYTES:
-            raise validation.too_large(
-                "entries that are committed together", len(data), validation.MAX_BATCH_BYTES
-            )
+        formats.check_batch(len(data))
         guard()
         flags = os.O_WRONLY | os.O_APPEND | (os.O_CREAT if self._stamp is None else 0)
         fd = paths.open_file(self._name, self._agent_fd(), flags)

@@ -23,13 +23,11 @@ from aixgo.session import formats, validation
 from aixgo.session.file import legacy, paths
 from aixgo.session.file.lock import StoreLock
 from aixgo.session.file.log_writer import SessionLog
-from aixgo.session.log import index_lines
-from aixgo.session.types import Repair
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aixgo.session.types import NewSession, SessionRecord
+    from aixgo.session.types import NewSession, Repair, SessionRecord
 
 _SUFFIX: Final = ".jsonl"
 
@@ -200,7 +198,9 @@ class FileStore:
                 continue  # deleted in the meantime
             except (SessionCorruptedError, InvalidPathComponentError) as error:
                 _logger.warning("session %s of agent %s: %s", session_id, agent_name, error)
-        records.sort(key=lambda record: record.updated_at, reverse=True)  # stable: equal times stay in order of id
+        records.sort(
+            key=lambda record: record.updated_at, reverse=True
+        )  # stable: equal times stay in order of id
         return records
 
     @staticmethod
@@ -282,7 +282,9 @@ class FileStore:
             for session_id in self.session_ids(agent_name):
                 if session_id == log.session_id:
                     continue
-                with contextlib.suppress(SessionNotFoundError, SessionCorruptedError, InvalidPathComponentError):
+                with contextlib.suppress(
+                    SessionNotFoundError, SessionCorruptedError, InvalidPathComponentError
+                ):
                     if checkpoint_id in self.log(agent_name, session_id).refresh().checkpoints:
                         raise CheckpointMismatchError
 

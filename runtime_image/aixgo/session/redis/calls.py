@@ -1,0 +1,152 @@
+"""Calling Redis: trying again where that is safe, and errors that say what is wrong without a secret or an address."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+import time
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from redis import exceptions as redis_errors
+
+from aixgo.errors import StorageError
+from aixgo.session.redis.connection import reauthenticate
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aixgo.session.redis.connection import Client
+    from aixgo.session.redis.scripts import Script
+
+T = TypeVar("T")
+
+#: The connection is lost, or the server cannot answer for the moment. The call may or may not have been executed.
+_TRANSIENT: Final = (
+    redis_errors.ConnectionError,
+    redis_errors.TimeoutError,
+    redis_errors.ReadOnlyError,
+    redis_errors.ClusterDownError,
+    redis_errors.TryAgainError,
+    redis_errors.RedisClusterException,
+    OSError,
+    TimeoutError,
+)
+#: Kinds of connection errors that trying again does not help.
+_FINAL: Final = (
+    redis_errors.AuthenticationError,
+    redis_errors.AuthorizationError,
+    redis_errors.MaxConnectionsError,
+)
+
+#: What an error reply of the server means.
+_REPLIES: Final = {
+    "OOM": "redis is out of memory (maxmemory)",
+    "MISCONF": "redis cannot write to its disk",
+    "NOREPLICAS": "redis has too few replicas",
+    "READONLY": "redis is a read-only replica",
+    "MASTERDOWN": "redis lost its master",
+    "CLUSTERDOWN": "redis cluster is down",
+    "NOPERM": "the redis user may not do this",
+    "NOAUTH": "redis wants a password",
+    "WRONGPASS": "redis refused the user name or the password",
+    "CROSSSLOT": "redis is a cluster; say so in the options",
+}
+
+
+class Calls:
+    """Calls to one Redis. A call is repeated when its answer was lost: scripts recognise what they did before."""
+
+    def __init__(self, client: Client, retry_timeout: float) -> None:
+        self._client = client
+        self._retry_timeout = retry_timeout
+
+    async def run(self, script: Script, keys: list[str], args: list[Any]) -> Any:
+        """Run a script.
+
+        Raises:
+            StorageError: Redis did not do it, or nobody knows.
+        """
+        return await self.call(lambda client, _: run_script(client, script, keys, args))
+
+    async def call(self, work: Callable[[Client, int], Awaitable[T]]) -> T:
+        """Do something with the client; the second argument is how often it was tried before. Raises as :meth:`run`."""
+        deadline = time.monotonic() + self._retry_timeout
+        attempt = 0
+        while True:
+            try:
+                return await work(self._client, attempt)
+            except _FINAL as error:
+                raise storage_error(error) from error
+            except _TRANSIENT as error:
+                pause = min(1.0, 0.02 * 2**attempt) * random.uniform(0.5, 1.0)  # noqa: S311 - only spreads retries
+                if _is_hopeless(error) or time.monotonic() + pause > deadline:
+                    raise storage_error(error) from error
+                if isinstance(error, redis_errors.ReadOnlyError):
+                    await reauthenticate(self._client)  # dial again: the master is another server now
+            except redis_errors.RedisError as error:
+                raise storage_error(error) from error
+            await asyncio.sleep(pause)
+            attempt += 1
+
+
+async def run_script(client: Client, script: Script, keys: list[str], args: list[Any]) -> Any:
+    """Run a script by its SHA-1; send it once when the server does not know it (after a restart or a failover)."""
+    try:
+        return await client.evalsha(script.sha, len(keys), *keys, *args)
+    except redis_errors.NoScriptError:
+        return await client.eval(script.text, len(keys), *keys, *args)
+
+
+def storage_error(error: BaseException) -> StorageError:
+    """Return what a caller may read about an error of redis-py or of the network."""
+    return StorageError(_describe(error))
+
+
+def _describe(error: BaseException) -> str:
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"redis is not trusted: {cause.verify_message or 'certificate verify failed'}"
+        if isinstance(cause, ssl.SSLError):
+            return f"redis is not reachable: TLS failed ({cause.reason or 'handshake'})"
+    if isinstance(error, redis_errors.RedisClusterException):
+        return "redis cluster is not reachable"
+    text = str(error)
+    word = text.split(" ", 1)[0].rstrip(":")
+    if word in _REPLIES:
+        return _REPLIES[word]
+    if isinstance(error, redis_errors.AuthenticationError):
+        return "redis refused the user name or the password"
+    if isinstance(error, redis_errors.NoPermissionError):
+        return _REPLIES["NOPERM"]
+    if isinstance(error, redis_errors.OutOfMemoryError):
+        return _REPLIES["OOM"]
+    if isinstance(error, redis_errors.ReadOnlyError):
+        return _REPLIES["READONLY"]
+    if isinstance(error, redis_errors.BusyLoadingError):
+        return "redis is loading its data"
+    if isinstance(error, redis_errors.TimeoutError | TimeoutError):
+        return "redis does not answer in time"
+    if isinstance(error, redis_errors.ConnectionError | OSError):
+        for cause in _causes(error):
+            if isinstance(cause, OSError) and cause.strerror:
+                return f"redis is not reachable: {cause.strerror}"
+        return "redis is not reachable"
+    for known, meaning in _REPLIES.items():  # an error inside a script is quoted
+        if f"-{known}" in text or f" {known} " in text:
+            return meaning
+    return f"redis refused: {type(error).__name__}: {text[:200]}"
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    causes: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and len(causes) < 10:
+        causes.append(following)
+        following = following.__cause__ or following.__context__
+    return causes
+
+
+def _is_hopeless(error: BaseException) -> bool:
+    """Say whether trying again is of no use: the server's certificate does not get better within seconds."""
+    return any(isinstance(cause, ssl.SSLError) for cause in _causes(error))

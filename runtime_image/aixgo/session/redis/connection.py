@@ -1,0 +1,187 @@
+"""Connections to Redis: TLS with a name of its own, credentials that can change, Sentinel and Cluster."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any
+
+from redis.asyncio import BlockingConnectionPool, Connection, Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
+from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider
+
+from aixgo.session.redis.options import RedisTLS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aixgo.session.redis.options import Address, RedisOptions
+
+Client = Redis | RedisCluster
+
+
+class Credentials(CredentialProvider):
+    """User and password for new connections. Both can be replaced at any time."""
+
+    def __init__(self, username: str | None, password: str | None) -> None:
+        self.set(username, password)
+
+    def set(self, username: str | None, password: str | None) -> None:
+        """Use these from now on."""
+        self._username, self._password = username, password
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        """Return what AUTH takes."""
+        if self._username:
+            return self._username, self._password or ""
+        return (self._password or "",)
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to authenticate with; redis-py asks before it does."""
+        return bool(self._username or self._password)
+
+
+def tls_context(tls: RedisTLS) -> ssl.SSLContext:
+    """Return a context with the files as they are now: TLS 1.2 or newer, the server's name and chain are checked.
+
+    Raises:
+        OSError: a file cannot be read, or is no certificate or key.
+    """
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=tls.ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if tls.cert_file is not None:
+        context.load_cert_chain(tls.cert_file, tls.key_file)
+    return context
+
+
+class _TLSArguments(Connection):
+    """Dials with TLS. Not redis-py's own TLS: that cannot check another name than the host, nor read files again."""
+
+    def __init__(self, *, tls: RedisTLS, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._tls = tls
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        arguments = dict(super()._connection_arguments())
+        arguments["ssl"] = tls_context(self._tls)
+        arguments["server_hostname"] = self._tls.server_name or arguments["host"]
+        return arguments
+
+
+class TLSConnection(_TLSArguments):
+    """A connection with TLS."""
+
+
+class SentinelTLSConnection(_TLSArguments, SentinelManagedConnection):
+    """A connection with TLS to the master that the sentinels name."""
+
+
+def connect(addresses: list[Address], options: RedisOptions, credentials: Credentials) -> Client:
+    """Return a client. It dials when it is first used; retrying is the caller's business."""
+    shared: dict[str, Any] = {
+        "credential_provider": credentials,
+        "socket_timeout": options.read_timeout,
+        "socket_connect_timeout": options.dial_timeout,
+        "client_name": "aixgo",
+        "driver_info": None,
+        "protocol": 2,
+    }
+    tls = _tls(options)
+    if options.cluster:
+        return _cluster(addresses, options, tls, shared)
+    shared |= {"db": options.db, "retry": Retry(NoBackoff(), 0)}
+    if tls is not None:
+        shared["tls"] = tls
+    if options.sentinel_master:
+        return _sentinel(addresses, options, options.sentinel_master, tls, shared)
+    host, port = addresses[0]
+    pool = BlockingConnectionPool(
+        max_connections=options.pool_size,
+        timeout=options.read_timeout,
+        connection_class=Connection if tls is None else TLSConnection,
+        host=host,
+        port=port,
+        **shared,
+    )
+    return Redis.from_pool(pool)
+
+
+def _sentinel(
+    addresses: list[Address],
+    options: RedisOptions,
+    master: str,
+    tls: RedisTLS | None,
+    shared: dict[str, Any],
+) -> Redis:
+    manager: Any = Sentinel([], sentinel_kwargs={})  # type: ignore[no-untyped-call]
+    timeouts = {key: value for key, value in shared.items() if key.startswith("socket_")}
+    for host, port in addresses:
+        secured: dict[str, Any] = {} if tls is None else {"tls": tls}
+        of_sentinel = BlockingConnectionPool(
+            max_connections=2,
+            timeout=options.read_timeout,
+            connection_class=Connection if tls is None else TLSConnection,
+            host=host,
+            port=port,
+            username=options.sentinel_username,
+            password=options.sentinel_password,
+            protocol=2,
+            driver_info=None,
+            retry=Retry(NoBackoff(), 0),
+            **secured,
+            **timeouts,
+        )
+        manager.sentinels.append(Redis.from_pool(of_sentinel))
+    pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
+        master,
+        manager,
+        max_connections=options.pool_size,
+        connection_class=SentinelManagedConnection if tls is None else SentinelTLSConnection,
+        **shared,
+    )
+    return Redis.from_pool(pool)
+
+
+def _cluster(
+    addresses: list[Address], options: RedisOptions, tls: RedisTLS | None, shared: dict[str, Any]
+) -> RedisCluster:
+    nodes = [ClusterNode(host, port) for host, port in addresses]
+    client = RedisCluster(startup_nodes=nodes, max_connections=options.pool_size, **shared)
+    if tls is not None:
+        # There is no argument for this: what nodes are made from, and those that are made already.
+        made_from = {"connection_class": TLSConnection, "tls": tls}
+        client.connection_kwargs |= made_from
+        client.nodes_manager.connection_kwargs |= made_from
+        for node in client.nodes_manager.startup_nodes.values():
+            node.connection_class = TLSConnection
+            node.connection_kwargs["tls"] = tls
+    return client
+
+
+async def reauthenticate(client: Client) -> None:
+    """Let every connection dial again before it is used the next time. Calls in flight are not touched."""
+    if isinstance(client, RedisCluster):
+        for node in client.get_nodes():
+            node.update_active_connections_for_reconnect()
+            await node.disconnect_free_connections()
+        return
+    pool: Any = client.connection_pool
+    await pool.update_active_connections_for_reconnect()
+    await pool.disconnect(inuse_connections=False)
+
+
+async def disconnect(client: Client) -> None:
+    """Close every connection."""
+    await client.aclose()
+    pool = getattr(client, "connection_pool", None)
+    if isinstance(pool, SentinelConnectionPool):
+        for sentinel in pool.sentinel_manager.sentinels:
+            await sentinel.aclose()
+
+
+def _tls(options: RedisOptions) -> RedisTLS | None:
+    if options.tls is None or options.tls is False:
+        return None
+    return RedisTLS() if options.tls is True else options.tls

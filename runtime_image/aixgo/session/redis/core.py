@@ -1,0 +1,136 @@
+"""What every part of the Redis backend needs: calling scripts, and what is known about sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final
+
+from aixgo.errors import (
+    CheckpointCorruptedError,
+    SessionConflictError,
+    SessionNotFoundError,
+    StorageClosedError,
+)
+from aixgo.session.leases import LocalLeases
+from aixgo.session.redis import connection, records
+from aixgo.session.redis.calls import Calls
+from aixgo.session.redis.indexes import Indexes
+from aixgo.session.redis.keys import Keys
+from aixgo.session.redis.options import RedisOptions, parse_addresses
+from aixgo.session.redis.scripts import script
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aixgo.session.redis.connection import Client
+    from aixgo.session.types import SessionRecord
+
+#: How many sessions' fixed properties are kept in memory.
+_REMEMBERED: Final = 10_000
+#: How long an append waits for somebody else's turn, in seconds.
+_BUSY_TIMEOUT: Final = 60.0
+
+
+class RedisCore:
+    """A connected Redis and its keys."""
+
+    def __init__(self, address: str | Sequence[str], options: RedisOptions | None = None) -> None:
+        self._options = options or RedisOptions()
+        self._keys = Keys(self._options.key_prefix)
+        self._credentials = connection.Credentials(self._options.username, self._options.password)
+        addresses = parse_addresses(address)
+        self._client: Client = connection.connect(addresses, self._options, self._credentials)
+        self._calls = Calls(self._client, self._options.retry_timeout)
+        self._indexes = Indexes(self._calls, self._keys, is_cluster=self._options.cluster)
+        self._leases = LocalLeases()
+        self._lease_ms = int(self._options.lease_seconds * 1000)
+        self._fixed: OrderedDict[str, records.Fixed] = OrderedDict()
+        self._closed = False
+
+    async def load(self, session_id: str) -> SessionRecord:
+        """Return a session."""
+        self._check_open()
+
+        async def work(client: Client, _: int) -> Any:
+            return await client.hgetall(self._keys.part(session_id, "meta"))
+
+        meta = await self._calls.call(work)
+        if not meta:
+            self._fixed.pop(session_id, None)
+            raise SessionNotFoundError
+        self._remember(session_id, records.fixed_of(meta))
+        return records.record_of_meta(session_id, meta)
+
+    async def _change(self, session_id: str, name: str, args: list[Any]) -> SessionRecord:
+        """Run a script that changes a session. While somebody else's turn is running, wait."""
+        fixed = await self._fixed_of(session_id)
+        keys = self._session_keys(session_id, fixed.agent_name, fixed.user_id)
+        deadline = time.monotonic() + _BUSY_TIMEOUT
+        attempt = 0
+        while True:
+            status, *rest = await self._run(name, keys, args)
+            if status != b"busy":
+                break
+            if time.monotonic() > deadline:
+                raise SessionConflictError("session is busy: another turn is running")
+            await self._wait_for_turn(session_id, attempt, rest[0])
+            attempt += 1
+        if status == b"missing":
+            self._fixed.pop(session_id, None)
+            raise SessionNotFoundError
+        if status == b"conflict":
+            raise SessionConflictError(f"session is at version {rest[0].decode()}, not {args[2]}")
+        if status == b"lost":
+            raise SessionConflictError("the lease of this turn was lost")
+        if status == b"changed":
+            raise CheckpointCorruptedError
+        created_at, *state = rest
+        if int(created_at) != fixed.created_at:  # deleted, and made again with the same id
+            return await self.load(session_id)
+        record = records.record_of(session_id, fixed, *state)
+        await self._indexes.put(record, wait=False)
+        return record
+
+    async def _wait_for_turn(self, session_id: str, attempt: int, left_ms: int) -> None:
+        if self._leases.is_held(session_id):  # by this process: no need to ask Redis again and again
+            self._leases.release(await self._leases.acquire(session_id, _BUSY_TIMEOUT))
+        else:
+            await asyncio.sleep(pause(attempt, left_ms))
+
+    async def _run(self, name: str, keys: list[str], args: list[Any]) -> Any:
+        self._check_open()
+        return await self._calls.run(script(name), keys, args)
+
+    def _session_keys(self, session_id: str, agent_name: str, user_id: str) -> list[str]:
+        keys = self._keys.session(session_id)
+        if self._options.cluster:  # the indexes are in other slots
+            return keys
+        return keys + self._keys.indexes(agent_name, user_id)
+
+    async def _fixed_of(self, session_id: str) -> records.Fixed:
+        self._check_open()
+        fixed = self._fixed.get(session_id)
+        if fixed is None:
+            await self.load(session_id)
+            fixed = self._fixed[session_id]
+        return fixed
+
+    def _remember(self, session_id: str, fixed: records.Fixed) -> None:
+        self._fixed[session_id] = fixed
+        self._fixed.move_to_end(session_id)
+        if len(self._fixed) > _REMEMBERED:
+            self._fixed.popitem(last=False)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StorageClosedError
+
+
+def pause(attempt: int, left_ms: int) -> float:
+    """Return how long to wait for somebody else's lease, in seconds."""
+    longest = min(0.1, 0.005 * 2.0 ** min(attempt, 8))
+    seconds = longest * random.uniform(0.5, 1.0)  # noqa: S311 - it only spreads the waiters
+    return min(seconds, left_ms / 1000 + 0.001) if left_ms > 0 else seconds

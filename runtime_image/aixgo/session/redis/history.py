@@ -1,0 +1,205 @@
+"""Messages, branches and checkpoints of sessions in Redis."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from aixgo.errors import (
+    CheckpointCorruptedError,
+    CheckpointMismatchError,
+    CheckpointNotFoundError,
+    SessionNotFoundError,
+)
+from aixgo.session import formats
+from aixgo.session.redis import records, transfer
+from aixgo.session.redis.keys import ranges
+from aixgo.session.redis.leasing import RedisLeasing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aixgo.message import Message
+    from aixgo.session.redis.connection import Client
+    from aixgo.session.types import Append, Branch, Checkpoint, Lease, SessionRecord
+
+#: How many messages are read at once when one of them is looked for.
+_BLOCK: Final = 256
+
+
+class RedisHistory(RedisLeasing):
+    """What is in a session."""
+
+    async def append(self, session_id: str, append: Append) -> SessionRecord:
+        """Append messages, all or none: one call."""
+        if not append.messages:
+            return await self.load(session_id)
+        timestamp = formats.format_time(datetime.now(UTC))
+        args: list[Any] = [
+            session_id,
+            append.id,
+            "" if append.expected_version is None else append.expected_version,
+            append.lease.token if append.lease is not None else "",
+            append.idempotency_key or "",
+        ]
+        size = 0
+        for message in append.messages:
+            entry_id = str(uuid.uuid4())
+            raw = formats.encode_entry(entry_id, "", timestamp, formats.MESSAGE, message.to_dict())
+            head = len('{"id":""') + len(entry_id)
+            args += [entry_id, raw[:head], raw[head:], formats.content_digest(raw, None)]
+            size += len(raw)
+        formats.check_batch(size)
+        return await self._change(session_id, "append", args)
+
+    async def messages(
+        self, session_id: str, *, limit: int | None, before: str | None, branch: str | None
+    ) -> list[Message]:
+        """Return the newest messages of a branch, oldest first."""
+        if branch is not None:
+            return await self._messages_of_branch(session_id, branch, limit, before)
+        last = -1
+        if before is not None:
+            last = await self._position(session_id, before)
+        _, entries = await self._read(session_id, last, -1 if limit is None else limit)
+        return [formats.decode_message(raw) for raw in entries]
+
+    async def _messages_of_branch(
+        self, session_id: str, branch: str, limit: int | None, before: str | None
+    ) -> list[Message]:
+        snapshot = await self._snapshot(session_id)
+        index = snapshot.index(session_id)
+        entries = [snapshot.entries[node] for node in index.path(index.find(branch))]
+        messages = [formats.decode_message(raw) for raw in entries]
+        if before is not None:
+            places = [place for place, message in enumerate(messages) if message.id == before]
+            if not places:
+                raise ValueError(f"no message {before!r} on this branch")
+            messages = messages[: places[-1]]
+        return messages if limit is None else messages[len(messages) - min(limit, len(messages)) :]
+
+    async def _position(self, session_id: str, message_id: str) -> int:
+        """Return the place of a message on the current branch. Looks from the newest on."""
+        last = -1
+        while last != 0:
+            count, entries = await self._read(session_id, last, _BLOCK)
+            last = (count if last < 0 else last) - len(entries)
+            for place in range(len(entries) - 1, -1, -1):
+                if formats.decode_message(entries[place]).id == message_id:
+                    return last + place
+        raise ValueError(f"no message {message_id!r} on this branch")
+
+    async def _read(self, session_id: str, last: int, limit: int) -> tuple[int, list[bytes]]:
+        count, *parts = await self._run("messages", self._keys.session(session_id), [last, limit])
+        if count < 0:
+            raise SessionNotFoundError
+        return count, [entry for part in parts for entry in part]
+
+    async def replay(self, session_id: str, idempotency_key: str) -> list[Message] | None:
+        """Return the messages that were committed with a key."""
+        self._check_open()
+
+        async def work(client: Client, _: int) -> Any:
+            place: Any = await client.hget(self._keys.part(session_id, "turns"), idempotency_key)
+            if place is None:
+                return None
+            first, count = place.decode().split(":")
+            last = int(first) + int(count) - 1
+            return await client.lrange(self._keys.part(session_id, "entries"), int(first), last)
+
+        entries = await self._calls.call(work)
+        if entries is None:
+            return None
+        return [formats.decode_message(raw) for raw in entries]
+
+    async def branches(self, session_id: str) -> list[Branch]:
+        """Return all lines of history, the current one first."""
+        return (await self._snapshot(session_id)).index(session_id).branches()
+
+    async def checkpoint(
+        self, session_id: str, checkpoint_id: str, metadata: Mapping[str, Any]
+    ) -> Checkpoint:
+        """Make a checkpoint of the current branch: one call."""
+        fixed = await self._fixed_of(session_id)
+        keys = self._session_keys(session_id, fixed.agent_name, fixed.user_id)
+        body = records.checkpoint_body(checkpoint_id, datetime.now(UTC), metadata)
+        answer = await self._run("checkpoint", keys, [session_id, checkpoint_id, body])
+        if answer[0] != b"ok":
+            self._fixed.pop(session_id, None)
+            raise SessionNotFoundError
+        return records.parse_checkpoint(session_id, answer[1]).checkpoint
+
+    async def list_checkpoints(self, session_id: str) -> list[Checkpoint]:
+        """Return the checkpoints of a session, oldest first."""
+        self._check_open()
+
+        async def work(client: Client, _: int) -> Any:
+            return await client.hvals(self._keys.part(session_id, "checkpoints"))
+
+        found = await self._calls.call(work)
+        if not found:
+            await self.load(session_id)
+        checkpoints: list[Checkpoint] = []
+        for raw in found:
+            try:
+                checkpoints.append(records.parse_checkpoint(session_id, raw).checkpoint)
+            except CheckpointCorruptedError:
+                continue  # a restore says so
+        return sorted(checkpoints, key=lambda checkpoint: checkpoint.timestamp)
+
+    async def restore(
+        self, session_id: str, checkpoint_id: str, *, lease: Lease | None = None
+    ) -> SessionRecord:
+        """Go on at a checkpoint. What it covers is read and verified."""
+        stored = await self._verified(session_id, checkpoint_id)
+        entry = formats.restore_entry(
+            str(uuid.uuid4()),
+            "",
+            formats.format_time(datetime.now(UTC)),
+            checkpoint_id,
+            stored.checkpoint.entry_id,
+            stored.count,
+        )
+        args = [
+            session_id,
+            str(uuid.uuid4()),
+            lease.token if lease is not None else "",
+            checkpoint_id,
+            stored.raw,
+            entry,
+            stored.leaf,
+            stored.chain,
+            stored.count,
+            stored.places,
+        ]
+        return await self._change(session_id, "restore", args)
+
+    async def _verified(self, session_id: str, checkpoint_id: str) -> records.StoredCheckpoint:
+        self._check_open()
+
+        async def find(client: Client, _: int) -> Any:
+            return await client.hget(self._keys.part(session_id, "checkpoints"), checkpoint_id)
+
+        raw = await self._calls.call(find)
+        if raw is None:
+            await self.load(session_id)
+            if await self._indexes.has_checkpoint(checkpoint_id):
+                raise CheckpointMismatchError
+            raise CheckpointNotFoundError
+        stored = records.parse_checkpoint(session_id, raw)
+
+        async def read(client: Client, _: int) -> Any:
+            entries: list[Any] = []
+            for first, last in ranges(stored.places):
+                entries += await client.lrange(self._keys.part(session_id, "entries"), first, last - 1)
+            return entries
+
+        records.verify_checkpoint(stored, await self._calls.call(read))
+        return stored
+
+    async def _snapshot(self, session_id: str) -> transfer.Snapshot:
+        snapshot = transfer.Snapshot.of(await self._run("export", self._keys.session(session_id), []))
+        if not snapshot.meta:
+            raise SessionNotFoundError
+        return snapshot

@@ -1,0 +1,156 @@
+"""Which sessions there are: per agent, and per user of an agent, newest update first.
+
+On a server that is no cluster the scripts keep the indexes together with the session. On a cluster they are in other
+slots: they are brought up to date in calls of their own, and whoever reads them puts right what is behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from aixgo.errors import StorageError
+from aixgo.session.redis import records
+from aixgo.session.redis.scripts import script
+
+if TYPE_CHECKING:
+    from aixgo.session.redis.calls import Calls
+    from aixgo.session.redis.connection import Client
+    from aixgo.session.redis.keys import Keys
+    from aixgo.session.types import NewSession, SessionRecord
+
+#: How many sessions are read in one round trip.
+_CHUNK: Final = 100
+
+
+class Indexes:
+    """The indexes below one prefix."""
+
+    def __init__(self, calls: Calls, keys: Keys, *, is_cluster: bool) -> None:
+        self._calls = calls
+        self._keys = keys
+        self._is_cluster = is_cluster
+        self._updates: set[asyncio.Task[None]] = set()
+
+    async def list_sessions(
+        self, agent_name: str, user_id: str | None, limit: int, offset: int
+    ) -> list[SessionRecord]:
+        """Return sessions, newest update first. Expired ones are taken out of the indexes."""
+        key = self._keys.agent(agent_name) if user_id is None else self._keys.user(agent_name, user_id)
+        ids = await self._members(key)
+        found: list[SessionRecord] = []
+        gone: list[str] = []
+        for place in range(0, len(ids), _CHUNK):
+            # On a cluster the order of the index may be behind; then all are read.
+            if limit and len(found) >= offset + limit and not self._is_cluster:
+                break
+            chunk = ids[place : place + _CHUNK]
+            metas = await self._of_each(chunk, "meta", "hgetall")
+            for session_id, meta in zip(chunk, metas, strict=True):
+                if not meta:
+                    gone.append(session_id)
+                elif user_id is None or meta.get(b"userId", b"").decode() == user_id:
+                    found.append(records.record_of_meta(session_id, meta))
+        if gone:
+            await self._forget(key, gone)
+        found.sort(key=lambda record: record.id)
+        found.sort(key=lambda record: record.updated_at, reverse=True)
+        return found[offset : offset + limit if limit else None]
+
+    async def agents(self) -> list[str]:
+        """Return the agents that have sessions, sorted."""
+        names = await self._set_members(self._keys.agents())
+        agents: list[str] = []
+        for name in sorted(names):
+            if await self.list_sessions(name, None, 1, 0):
+                agents.append(name)
+            else:
+                await self._change(self._keys.agents(), name, "", 0, "set")
+        return agents
+
+    async def has_checkpoint(self, checkpoint_id: str) -> bool:
+        """Say whether some session has a checkpoint. Only asked to explain an error."""
+        for agent_name in await self.agents():
+            ids = await self._members(self._keys.agent(agent_name))
+            for place in range(0, len(ids), _CHUNK):
+                chunk = ids[place : place + _CHUNK]
+                if any(await self._of_each(chunk, "checkpoints", "hexists", checkpoint_id)):
+                    return True
+        return False
+
+    async def claim(self, session: NewSession) -> str:
+        """Return the id of the session that all racing callers for its user are to use. Only on a cluster."""
+        score = -records.micros(datetime.now(UTC))
+        key = self._keys.user(session.agent_name, session.user_id)
+        answer: bytes = await self._calls.run(script("claim", alone=True), [key], [session.id, score])
+        return answer.decode()
+
+    async def put(self, record: SessionRecord, *, wait: bool) -> None:
+        """Put a session in its place. Does nothing where the scripts do it."""
+        if not self._is_cluster:
+            return
+        update = asyncio.create_task(self._put(record))
+        if wait:
+            await update
+            return
+        self._updates.add(update)
+        update.add_done_callback(self._updates.discard)
+
+    async def _put(self, record: SessionRecord) -> None:
+        ttl_ms = int(record.ttl_seconds * 1000)
+        score = -records.micros(record.updated_at)
+        agent, user, agents = self._keys.indexes(record.agent_name, record.user_id)
+        with contextlib.suppress(StorageError):  # whoever reads the index puts it right
+            await self._change(agent, record.id, score, ttl_ms, "zset")
+            await self._change(user, record.id, score, ttl_ms, "zset")
+            await self._change(agents, record.agent_name, 0, ttl_ms, "set")
+
+    async def remove(self, session_id: str, agent_name: str, user_id: str) -> None:
+        """Take a session out. Does nothing where the scripts do it."""
+        if not self._is_cluster:
+            return
+        agent, user, _ = self._keys.indexes(agent_name, user_id)
+        for key in (agent, user):
+            await self._change(key, session_id, "", 0, "zset")
+
+    async def close(self) -> None:
+        """Wait for updates that are on their way."""
+        if self._updates:
+            await asyncio.wait(self._updates)
+
+    async def _change(self, key: str, member: str, score: int | str, ttl_ms: int, kind: str) -> None:
+        await self._calls.run(script("index", alone=True), [key], [member, score, ttl_ms, kind])
+
+    async def _of_each(self, ids: list[str], part: str, command: str, *args: str) -> list[Any]:
+        """Run a command on one key of each session, in one round trip."""
+
+        async def work(client: Client, _: int) -> list[Any]:
+            pipeline: Any = client.pipeline(transaction=False)
+            for session_id in ids:
+                getattr(pipeline, command)(self._keys.part(session_id, part), *args)
+            answers: list[Any] = await pipeline.execute()
+            return answers
+
+        return await self._calls.call(work)
+
+    async def _members(self, key: str) -> list[str]:
+        async def work(client: Client, _: int) -> list[str]:
+            members: Any = await client.zrange(key, 0, -1)
+            return [member.decode() for member in members]
+
+        return await self._calls.call(work)
+
+    async def _set_members(self, key: str) -> list[str]:
+        async def work(client: Client, _: int) -> list[str]:
+            members: Any = await client.smembers(key)
+            return [member.decode() for member in members]
+
+        return await self._calls.call(work)
+
+    async def _forget(self, key: str, ids: list[str]) -> None:
+        async def work(client: Client, _: int) -> None:
+            await client.zrem(key, *ids)
+
+        await self._calls.call(work)

@@ -1,0 +1,36 @@
+-- ARGV: session, agent, user, metadata (JSON), ttl (ms), nonce, prefix, mode ('create' or 'get_or_create')
+-- Returns {'created', ...}, {'exists'} or {'found', session}.
+local session, agent, user, metadata, ttl, nonce, prefix, mode = unpack(ARGV)
+ttl = tonumber(ttl)
+
+-- Removes sessions from an index that have expired. Looks at a few of those that were not changed for longest.
+local function sweep(key)
+  for _, other in ipairs(redis.call('ZRANGE', key, -8, -1)) do
+    if redis.call('EXISTS', prefix .. '{' .. other .. '}:meta') == 0 then redis.call('ZREM', key, other) end
+  end
+end
+
+if mode == 'get_or_create' then
+  for _, other in ipairs(redis.call('ZRANGE', KEYS[9], 0, -1)) do
+    if redis.call('EXISTS', prefix .. '{' .. other .. '}:meta') == 1 then return {'found', other} end
+    redis.call('ZREM', KEYS[8], other)
+    redis.call('ZREM', KEYS[9], other)
+  end
+end
+if redis.call('EXISTS', META) == 1 then
+  -- The same call, sent again because its answer was lost?
+  if redis.call('HGET', META, 'nonce') == nonce then return state('created') end
+  return {'exists'}
+end
+if INDEXED then
+  sweep(KEYS[8])
+  sweep(KEYS[9])
+end
+local time = now()
+redis.call('DEL', ENTRIES, CHECKPOINTS, TURNS, COMMITS, EVENTS, LEASE)
+redis.call('HSET', META, 'id', session, 'agentName', agent, 'userId', user, 'metadata', metadata,
+  'ttl', number(ttl), 'createdAt', number(time), 'updatedAt', number(time), 'messageCount', '0', 'version', '0',
+  'currentLeaf', '', 'chain', '', 'base', '', 'tail', '0', 'nonce', nonce)
+expire(ttl)
+index(session, agent, time, ttl)
+return state('created')

@@ -1,0 +1,197 @@
+"""What is in the keys of a session, and what it means."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from aixgo.errors import CheckpointCorruptedError
+from aixgo.session import formats
+from aixgo.session.redis.keys import ranges
+from aixgo.session.types import Checkpoint, SessionRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def moment(micros: int) -> datetime:
+    """Return the moment of microseconds since 1970."""
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def micros(value: datetime) -> int:
+    """Return a moment as microseconds since 1970."""
+    return (value - _EPOCH) // timedelta(microseconds=1)
+
+
+def escape(text: str) -> str:
+    """Return a text as it is inside a JSON string. Entry ids are kept like this: scripts paste them into entries."""
+    return orjson.dumps(text)[1:-1].decode()
+
+
+def unescape(text: str) -> str:
+    """Undo :func:`escape`."""
+    return str(orjson.loads(f'"{text}"'))
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """What never changes about a session."""
+
+    agent_name: str
+    user_id: str
+    created_at: int
+    metadata: Mapping[str, Any]
+    ttl_ms: int
+
+
+def fixed_of(meta: Mapping[bytes, bytes]) -> Fixed:
+    """Return what never changes from the fields of ``meta``."""
+    metadata = orjson.loads(meta.get(b"metadata") or b"{}")
+    return Fixed(
+        agent_name=meta[b"agentName"].decode(),
+        user_id=meta.get(b"userId", b"").decode(),
+        created_at=int(meta[b"createdAt"]),
+        metadata=metadata if isinstance(metadata, dict) else {},
+        ttl_ms=int(meta.get(b"ttl") or 0),
+    )
+
+
+def record_of(
+    session_id: str, fixed: Fixed, updated_at: bytes, message_count: bytes, version: bytes, leaf: bytes
+) -> SessionRecord:
+    """Return a session."""
+    return SessionRecord(
+        id=session_id,
+        agent_name=fixed.agent_name,
+        user_id=fixed.user_id,
+        created_at=moment(fixed.created_at),
+        updated_at=moment(int(updated_at)),
+        message_count=int(message_count),
+        version=int(version),
+        current_leaf=unescape(leaf.decode()),
+        metadata=fixed.metadata,
+        ttl_seconds=fixed.ttl_ms / 1000,
+    )
+
+
+def record_of_meta(session_id: str, meta: Mapping[bytes, bytes]) -> SessionRecord:
+    """Return a session from the fields of ``meta``."""
+    return record_of(
+        session_id,
+        fixed_of(meta),
+        meta[b"updatedAt"],
+        meta[b"messageCount"],
+        meta[b"version"],
+        meta[b"currentLeaf"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCheckpoint:
+    """A checkpoint as the script ``checkpoint`` stores it."""
+
+    checkpoint: Checkpoint
+    #: The whole record, byte for byte.
+    raw: bytes
+    #: The leaf, escaped.
+    leaf: str
+    chain: str
+    count: int
+    #: The places of its messages in the list of entries, as a text of ranges.
+    places: str
+
+    def nodes(self) -> list[int]:
+        """Return the places of its messages."""
+        return [node for first, last in ranges(self.places) for node in range(first, last)]
+
+
+def checkpoint_body(checkpoint_id: str, timestamp: datetime, metadata: Mapping[str, Any]) -> bytes:
+    """Return the part of a record that the caller makes."""
+    body = {"id": checkpoint_id, "metadata": dict(metadata), "timestamp": formats.format_time(timestamp)}
+    return orjson.dumps(body)
+
+
+def checkpoint_record(body: bytes, leaf: str, chain: str, count: int, places: str, length: int) -> bytes:
+    """Return a record as the script makes it. All places are in the older ranges: its newest range is empty."""
+    fields = [body.decode(), leaf, chain, str(count), places, str(length), str(length)]
+    text = "\n".join(fields)
+    return f"{text}\n{_seal(text)}".encode()
+
+
+def parse_checkpoint(session_id: str, raw: bytes) -> StoredCheckpoint:
+    """Return a checkpoint from its record.
+
+    Raises:
+        CheckpointCorruptedError: it is not what was written.
+    """
+    try:
+        text, _, seal = raw.decode().rpartition("\n")
+        body, leaf, chain, count, base, tail, end = text.split("\n")
+        if seal != _seal(text):
+            raise CheckpointCorruptedError
+        data = orjson.loads(body)
+        timestamp = formats.parse_time(data["timestamp"])
+        places = base if tail == end else ",".join(filter(None, (base, f"{tail}:{end}")))
+        entry_id = unescape(leaf)
+        by_go = "checksum" in data
+        checksum = (
+            data["checksum"]
+            if by_go
+            else formats.content_checksum(
+                chain,
+                checkpoint_id=data["id"],
+                session_id=session_id,
+                timestamp=timestamp,
+                entry_id=entry_id,
+                message_count=int(count),
+                metadata=data["metadata"],
+            )
+        )
+        checkpoint = Checkpoint(
+            id=data["id"],
+            session_id=session_id,
+            timestamp=timestamp,
+            entry_id=entry_id,
+            checksum=checksum,
+            metadata=data["metadata"],
+            message_count=None if by_go else int(count),
+        )
+        return StoredCheckpoint(checkpoint, raw, leaf, chain, int(count), places)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointCorruptedError from error
+
+
+def verify_checkpoint(stored: StoredCheckpoint, entries: list[bytes]) -> None:
+    """Check the entries that a checkpoint covers, oldest first.
+
+    Raises:
+        CheckpointCorruptedError: one is missing, was changed, or is not where it was.
+    """
+    chain, parent = formats.NO_CHAIN, ""
+    ids: list[str] = []
+    try:
+        for raw in entries:
+            entry = formats.decode_entry(raw)
+            if entry.get("parentId", "") != parent and stored.checkpoint.message_count is not None and ids:
+                raise CheckpointCorruptedError
+            parent = entry["id"]
+            ids.append(parent)
+            chain = formats.extend_chain(chain, formats.content_digest(raw, entry.get("parentId")))
+    except ValueError as error:
+        raise CheckpointCorruptedError from error
+    intact = chain == stored.chain and len(ids) == stored.count and parent == stored.checkpoint.entry_id
+    if intact and stored.checkpoint.message_count is None:
+        intact = formats.ids_checksum(ids) == stored.checkpoint.checksum
+    if not intact:
+        raise CheckpointCorruptedError
+
+
+def _seal(text: str) -> str:
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
