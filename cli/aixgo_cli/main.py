@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from aixgo_cli.commands import call, explain, processes, status, version
+from aixgo_cli.commands import call, explain, processes, session, status, version
 from aixgo_cli.errors import CliError, ExitCode
 from aixgo_cli.output import write_error
 
@@ -35,6 +35,7 @@ def _root(
 
 
 call.register(app)
+session.register(app)
 status.register(app)
 explain.register(app)
 processes.register(app)

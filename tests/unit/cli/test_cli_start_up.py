@@ -31,6 +31,7 @@ def modules_after(*arguments: str) -> set[str]:
         ("--help",),
         ("version",),
         ("call", "--help"),
+        ("session", "list", "--help"),
         ("serve", "--help"),
     ],
     ids=" ".join,
