@@ -72,21 +72,18 @@ async def cluster_store(cluster: Cluster, name: str, *, consumer: str | None) ->
 
 
 def _redis_at(url: str, ca: Path | None, prefix: str) -> Backend:
-    from aixgo.session import RedisBackend, RedisOptions, RedisTLS
-    from aixgo.session.redis.options import parse_url
+    from aixgo.session import RedisBackend, RedisTLS
 
+    if ca is not None and not url.startswith("rediss://"):
+        raise CliError("--ca needs TLS", then="use a rediss:// URL", code=ExitCode.USAGE)
+    options: dict[str, Any] = (
+        {"key_prefix": prefix} if ca is None else {"key_prefix": prefix, "tls": RedisTLS(ca)}
+    )
     try:
-        address, settings = parse_url(url)
+        return RedisBackend.from_url(url, **options)
     except ValueError as error:
+        # The text does not repeat the URL.
         raise CliError(str(error), then="check --store", code=ExitCode.USAGE) from None
-    options: dict[str, Any] = {**settings, "key_prefix": prefix}
-    if ca is not None:
-        if not options.get("tls"):
-            raise CliError(
-                "--ca needs a rediss:// URL", then="TLS is used with rediss://", code=ExitCode.USAGE
-            )
-        options["tls"] = RedisTLS(ca_file=ca)
-    return RedisBackend(address, RedisOptions(**options))
 
 
 def _open_managed(
