@@ -21,6 +21,9 @@ from tests.support.domain import SETTINGS, by_kind, make_backend, make_runtime
 from tests.support.pki import Authority, replace_volume
 from tests.support.waiting import wait_until
 
+from aixgo.message import Message
+from aixgo.session import Manager, RedisBackend, RedisOptions
+from aixgo.session.redis.options import RedisTLS
 from aixgo_operator.domain.resolve import resolve_backend
 from aixgo_operator.domain.resolved import ResolvedBackend
 from aixgo_operator.domain.snapshot import Snapshot
@@ -241,3 +244,28 @@ def test_readiness_fails_while_redis_is_away(managed: ManagedRedis) -> None:
     server.send_signal(signal.SIGTERM)
     server.wait(timeout=10)
     assert managed.script("ready.sh").returncode != 0
+
+
+async def test_sessions_work_within_the_rights_of_a_consumer(managed: ManagedRedis) -> None:
+    ca_file = managed.root / "tls" / "ca.crt"
+    options = RedisOptions(
+        username="aixgo-team-a",
+        password="pw-aixgo-team-a",
+        key_prefix=f"{PREFIX}team-a:",
+        tls=RedisTLS(ca_file=ca_file),
+    )
+    async with Manager(RedisBackend(f"127.0.0.1:{managed.port}", options)) as sessions:
+        session = await sessions.create("assistant", user_id="ada")
+        async with session.turn() as turn:
+            await turn.append_message(Message.new("question", {"text": "Hello"}))
+        checkpoint = await session.checkpoint()
+        await session.append_message(Message.new("answer", {"text": "Hi"}))
+        await session.restore(checkpoint.id)
+        assert len(await session.get_messages()) == 1
+        assert [item.id for item in await sessions.list("assistant", user_id="ada")] == [session.id]
+        again = await sessions.get_or_create("assistant", "ada")
+        assert again.id == session.id
+        assert len(await session.list_checkpoints()) == 1
+        await sessions.delete(session.id)
+        assert await sessions.list("assistant") == []
+    assert managed.client("aixgo.operator").dbsize() == 0, "nothing of the session is left"
