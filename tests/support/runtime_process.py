@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
+from tests.support.custom_agents import GATE
 from tests.support.pki import Leaf, replace_volume
 
 from aixgo.contract import RuntimeConfig, Statusz
@@ -23,7 +24,18 @@ from aixgo.server.main import run
 root = Path(sys.argv[1])
 sys.exit(run(RuntimePaths.under(root), host="127.0.0.1", termination_log=root / "termination-log"))
 """
-START_SECONDS = 30.0
+START_SECONDS = 60.0
+REPOSITORY = Path(__file__).parents[2]
+
+
+def custom(name: str, handler: str = "", **more: Any) -> dict[str, Any]:
+    """Return an agent of runtime.json that runs one of the agents in tests/support/custom_agents.py."""
+    return {
+        "name": name,
+        "role": "custom",
+        "handler": f"tests.support.custom_agents:{handler or name}",
+        **more,
+    }
 
 
 def runtime_json(agents: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
@@ -67,7 +79,9 @@ class RuntimeProcess:
         self.grpc_port = self.admin_port = 0
         self.log: list[dict[str, Any]] = []
         self.output: list[str] = []
-        self._env = {**os.environ, **(env or {})}
+        #: The agents in tests/support/custom_agents.py go on when this file exists.
+        self.gate = files.root / "gate"
+        self._env = {**os.environ, GATE: str(self.gate), "PYTHONPATH": str(REPOSITORY), **(env or {})}
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._listening = asyncio.Event()
@@ -136,7 +150,7 @@ class RuntimeProcess:
     async def statusz(self) -> Statusz:
         return Statusz.model_validate_json((await self.get("/statusz"))[1])
 
-    async def until(self, condition: Any, what: str, timeout: float = 15) -> Statusz:
+    async def until(self, condition: Any, what: str, timeout: float = 45) -> Statusz:
         """Wait until ``condition(statusz)`` is true and return that document."""
         status: Statusz | None = None
         try:

@@ -48,7 +48,7 @@ def uris_of(auth_context: Mapping[str, Iterable[bytes]]) -> list[str]:
 
 
 class Authorizer:
-    """Decides with the caller's namespace: that of the agent may always, others when the agent allows them."""
+    """Decides with the caller's namespace: the agent's own may call, others when the agent allows them."""
 
     def __init__(self, trust_domain: str, *, enforced: bool = True) -> None:
         """Make an authorizer.

@@ -20,7 +20,7 @@ from aixgo.rpc.credentials import ReloadingChannel
 from aixgo.rpc.errors import retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
     from types import TracebackType
 
 #: The type of a message that a person or a program sends as plain text.
@@ -142,7 +142,7 @@ class AgentClient:
         user_id: str = "",
         idempotency_key: str = "",
         timeout: float | None = None,
-    ) -> AsyncIterator[Message | ExecuteResult]:
+    ) -> AsyncGenerator[Message | ExecuteResult, None]:
         """Call ``agent`` and yield the parts of its answer as they come, then the :class:`ExecuteResult`.
 
         Raises:
@@ -157,6 +157,34 @@ class AgentClient:
                     yield from_wire(event.partial)
                 else:
                     yield _result(event.final)
+        except grpc.aio.AioRpcError as error:
+            raise _translated(error) from error
+        finally:
+            call.cancel()
+
+    async def send(self, target: str, message: Message, *, timeout: float | None = None) -> None:
+        """Put a message into an agent's channel; :meth:`listen` takes it out.
+
+        Raises:
+            RpcError: the call failed, or no connection was made.
+        """
+        stub = pb_grpc.AgentServiceStub(self._channel.current())  # type: ignore[no-untyped-call]
+        try:
+            await stub.Send(pb.SendRequest(target=target, message=to_wire(message)), timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            raise _translated(error) from error
+
+    async def listen(self, agent: str) -> AsyncGenerator[Message, None]:
+        """Yield the messages that are put into an agent's channel, until it is closed.
+
+        Raises:
+            RpcError: the call failed, or the connection ended.
+        """
+        stub = pb_grpc.AgentServiceStub(self._channel.current())  # type: ignore[no-untyped-call]
+        call = stub.Listen(pb.ListenRequest(agent_name=agent))
+        try:
+            async for event in call:
+                yield from_wire(event.message)
         except grpc.aio.AioRpcError as error:
             raise _translated(error) from error
         finally:

@@ -80,7 +80,8 @@ class RpcServer:
             self.port = self._server.add_secure_port(address, credentials)
 
     async def start(self) -> None:
-        """Take calls."""
+        """Take calls. Nothing is reported as serving until :meth:`report_health` says so."""
+        await self.report_health({"": False})
         await self._server.start()
 
     async def report_health(self, serving: dict[str, bool]) -> None:

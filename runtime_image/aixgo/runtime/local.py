@@ -303,7 +303,7 @@ class Runtime:
     async def call_parallel(
         self, targets: Sequence[str], message: Message
     ) -> tuple[dict[str, Message], dict[str, Exception]]:
-        """Call several agents with one message; return the answers and the errors by name (Go: CallParallel)."""
+        """Call several agents with one message; return answers and errors by name (Go: CallParallel)."""
         slots = asyncio.Semaphore(self._settings.max_concurrent_calls or PARALLEL_WORKERS)
         results: dict[str, Message] = {}
         errors: dict[str, Exception] = {}

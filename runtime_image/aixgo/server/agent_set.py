@@ -77,15 +77,22 @@ class HostedAgent:
 class AgentSet:
     """All agents of the process. For the event loop's thread only."""
 
-    def __init__(self, secrets: SecretFiles, model_error: Callable[[AgentConfig], str | None]) -> None:
+    def __init__(
+        self,
+        secrets: SecretFiles,
+        model_error: Callable[[AgentConfig], str | None],
+        on_change: Callable[[], None],
+    ) -> None:
         """Make an empty set.
 
         Args:
             secrets: Where API keys and secret prompts are.
             model_error: Says why the model of an agent is not reachable; None if it is, as far as known.
+            on_change: Called after an agent was loaded, or could not be.
         """
         self._secrets = secrets
         self._model_error = model_error
+        self._on_change = on_change
         self._agents: dict[str, HostedAgent] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -188,10 +195,12 @@ class AgentSet:
             if hosted.load_error != str(error):
                 _log.error("agent not loaded", agent=config.name, revision=config.revision, error=str(error))
             hosted.load_error = str(error)
+            self._on_change()
             return
         old, hosted.served = hosted.served, Shared(Served(config, running), self._close_agent)
         hosted.load_error = None
         _log.info("agent loaded", agent=config.name, revision=config.revision, role=config.role)
+        self._on_change()
         if old is not None:
             old.retire()
 

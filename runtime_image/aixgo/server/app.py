@@ -84,7 +84,7 @@ class RuntimeServer:
         self._gate = CallGate(config.limits.max_concurrent_calls, self.metrics)
         self._channels = Channels()
         self._probe = ModelProbe(self._changed.set)
-        self._agents = AgentSet(secrets, self._probe.error)
+        self._agents = AgentSet(secrets, self._probe.error, self._changed.set)
         self._sessions = Sessions(paths, secrets, self._changed.set)
         self._certificates: CertificateStore | None = None
         if config.tls.mode == "Mutual":
@@ -252,7 +252,7 @@ class RuntimeServer:
                 self._sessions.look_now()
             if newest.session_tls != self._stamps.session_tls:
                 self._stamps.session_tls = newest.session_tls
-                self._sessions.files_changed()
+                self._sessions.look_now()
             if self._certificates is not None:
                 self._certificates.refresh()
 

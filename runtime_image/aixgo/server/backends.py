@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from aixgo.contract import TLS_CA, TLS_CERT, TLS_KEY
-from aixgo.files import data_directory
 
 if TYPE_CHECKING:
     from aixgo.contract import RedisSessionConfig, RuntimePaths, SecretFile, SessionBackendConfig
@@ -56,7 +55,7 @@ def open_backend(config: SessionBackendConfig, paths: RuntimePaths, credentials:
     answers.
 
     Raises:
-        StorageError: it cannot be opened.
+        ValueError: an address or a setting is none.
     """
     if config.redis is not None and config.type == "Redis":
         return _redis(config, config.redis, paths, credentials)
@@ -81,7 +80,7 @@ def _redis(
         sentinel_master=redis.sentinel_master if redis.mode == "Sentinel" else None,
         cluster=redis.mode == "Cluster",
     )
-    return RedisBackend(redis.addresses[0], options)
+    return RedisBackend(list(redis.addresses), options)
 
 
 def _redis_tls(redis: RedisSessionConfig, paths: RuntimePaths) -> RedisTLS | None:
@@ -89,5 +88,11 @@ def _redis_tls(redis: RedisSessionConfig, paths: RuntimePaths) -> RedisTLS | Non
         return None
     from aixgo.session import RedisTLS
 
-    files = data_directory(paths.session_tls)
-    return RedisTLS(files / TLS_CA, files / TLS_CERT, files / TLS_KEY, redis.server_name)
+    # The files are read for every new connection; a replaced CA or client certificate needs nothing else.
+    files = paths.session_tls
+    return RedisTLS(
+        ca_file=files / TLS_CA,
+        cert_file=files / TLS_CERT if redis.client_certificate else None,
+        key_file=files / TLS_KEY if redis.client_certificate else None,
+        server_name=redis.server_name,
+    )

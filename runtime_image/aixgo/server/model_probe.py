@@ -111,7 +111,7 @@ async def connection_error(endpoint: Endpoint) -> str | None:
 
 
 def endpoint_of(config: AgentConfig) -> Endpoint | None:
-    """Return the host and port to probe for an agent; None if its model has no base URL or is behind a proxy."""
+    """Return the host and port to probe for an agent; None without a base URL or behind a proxy."""
     model = config.model
     if (
         model is None

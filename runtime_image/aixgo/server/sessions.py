@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 INTERVAL_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 #: How long the backend may take to answer a look.
-PING_TIMEOUT_SECONDS = 5.0
+PING_TIMEOUT_SECONDS = 8.0
 
 _log = get_logger("aixgo.server.sessions")
 
@@ -37,7 +37,7 @@ _log = get_logger("aixgo.server.sessions")
 class Reauthenticating(Protocol):
     """A backend that takes new credentials without a restart."""
 
-    async def update_credentials(self, username: str, password: str) -> None:
+    async def update_credentials(self, username: str | None, password: str | None) -> None:
         """Use these from now on."""
 
 
@@ -103,10 +103,6 @@ class Sessions:
             self._config = config
             self._reopen()
 
-    def files_changed(self) -> None:
-        """Open the backend again, because its CA or client certificate was replaced."""
-        self._reopen()
-
     def look_now(self) -> None:
         """Look at the backend, and at its credentials, without waiting for the next time."""
         self._wake.set()
@@ -144,7 +140,7 @@ class Sessions:
             error = "the session backend does not answer"
         except (AgentLoadError, StorageError) as failed:
             error = str(failed)
-        except (AixgoError, OSError) as failed:
+        except (AixgoError, OSError, ValueError) as failed:
             error = f"the session backend cannot be opened: {type(failed).__name__}"
         if config is self._config and error != self._error:
             self._error = error
@@ -162,8 +158,9 @@ class Sessions:
             self._on_change()
         opened = self._open.value
         if credentials != opened.credentials:
+            user, password = credentials.username or None, credentials.password or None
             if isinstance(opened.backend, Reauthenticating):
-                await opened.backend.update_credentials(credentials.username, credentials.password)
+                await opened.backend.update_credentials(user, password)
             opened.credentials = credentials
             _log.info("session backend credentials updated", type=config.type)
         await opened.backend.ping()
