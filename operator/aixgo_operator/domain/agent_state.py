@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aixgo_operator.api.constants import ConditionType, Reason
 from aixgo_operator.domain import naming
@@ -16,7 +16,7 @@ from aixgo_operator.domain.conditions import (
     unknown,
     write,
 )
-from aixgo_operator.domain.runtime_state import Replica, is_suspended, replicas
+from aixgo_operator.domain.runtime_state import Replica, answering, is_suspended, replicas
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from aixgo_operator.domain.settings import OperatorSettings
 
 LOADED = ConditionType.LOADED
+#: What a runtime says of an agent that it is just loading.
+LOADING: Final = "loading"
 
 
 def agent_status(
@@ -43,10 +45,13 @@ def agent_status(
     agent = resolved.agent
     serving = replicas(observation) if observation is not None else ()
     said = [(item, _of(item, agent.name)) for item in serving]
+    # Pods whose agents all failed to load never become ready: their word is why.
+    unready = answering(observation) if observation is not None and not serving else ()
+    excuses = [(item, _of(item, agent.name)) for item in unready]
     verdicts = [
         accepted(resolved.problems),
         resolved_refs(resolved.problems),
-        _loaded(resolved, runtime, said),
+        _loaded(resolved, runtime, said, excuses),
     ]
     ready = _ready(resolved, runtime, verdicts, said)
     stalled = not verdicts[0].holds
@@ -79,28 +84,32 @@ def _of(replica: Replica, name: str) -> AgentStatus | None:
 
 
 def _serves(resolved: ResolvedAgent, status: AgentStatus) -> bool:
-    return resolved.config is not None and status.revision == resolved.config.revision
+    return resolved.config is not None and status.loaded and status.revision == resolved.config.revision
 
 
 def _loaded(
     resolved: ResolvedAgent,
     runtime: ResolvedRuntime | None,
     said: list[tuple[Replica, AgentStatus | None]],
+    excuses: list[tuple[Replica, AgentStatus | None]],
 ) -> Verdict:
-    """Return the condition Loaded."""
+    """Return the condition Loaded. ``excuses``: what pods say that do not serve, when none does."""
     if resolved.config is None or runtime is None:
         return false(LOADED, Reason.PENDING, "no runtime serves the agent")
     where = f"AgentRuntime {runtime.runtime.namespace}/{runtime.runtime.name}"
-    if not said:
-        return unknown(LOADED, Reason.PENDING, f"no replica of {where} serves")
-    behind = [(item, status) for item, status in said if status is None or not _serves(resolved, status)]
-    if not behind:
-        return true(LOADED, Reason.LOADED, f"every serving replica of {where} has loaded the agent")
+    behind = [
+        (item, status) for item, status in said or excuses if status is None or not _serves(resolved, status)
+    ]
     errors = dict.fromkeys(
         status.error for _, status in behind if status is not None and not status.loaded and status.error
     )
+    errors.pop(LOADING, None)
     if errors:
         return false(LOADED, Reason.LOAD_FAILED, "; ".join(errors))
+    if not said:
+        return unknown(LOADED, Reason.PENDING, f"no replica of {where} serves")
+    if not behind:
+        return true(LOADED, Reason.LOADED, f"every serving replica of {where} has loaded the agent")
     refused = dict.fromkeys(
         item.statusz.last_config_error for item, _ in behind if item.statusz.last_config_error
     )

@@ -47,6 +47,15 @@ def replicas(observation: RuntimeObservation) -> tuple[Replica, ...]:
     )
 
 
+def answering(observation: RuntimeObservation) -> tuple[Replica, ...]:
+    """Return the pods that serve; when none does, those that at least say why they do not."""
+    return replicas(observation) or tuple(
+        Replica(pod, pod.statusz)
+        for pod in sorted(observation.pods, key=lambda pod: pod.name)
+        if pod.statusz is not None and not pod.terminating
+    )
+
+
 def is_suspended(resolved: ResolvedRuntime) -> bool:
     """Tell whether the runtime is to have no pods."""
     return resolved.runtime.spec.operating_mode == "Suspended"
@@ -108,9 +117,7 @@ def sessions(resolved: ResolvedRuntime, observation: RuntimeObservation) -> Verd
     wanted = resolved.config.sessions.type
     serving = replicas(observation)
     # A backend that is away makes pods unready: then their word counts all the same.
-    said = [item.statusz for item in serving] or [
-        pod.statusz for pod in observation.pods if pod.statusz is not None and not pod.terminating
-    ]
+    said = [item.statusz for item in answering(observation)]
     broken = [item for item in said if item.sessions.type == wanted and not item.sessions.ready]
     if broken:
         errors = dict.fromkeys(item.sessions.error or "not ready" for item in broken)

@@ -87,9 +87,7 @@ def _strategy(resolved: ResolvedRuntime) -> Manifest:
 
 def _restart_hash(resolved: ResolvedRuntime, template: Manifest) -> str:
     """Return the hash of the template and of the parts of ``runtime.json`` that are read once, at start."""
-    config = resolved.config.model_dump(
-        mode="json", by_alias=True, include={"runtime", "grpc", "admin", "limits", "tls", "sessions"}
-    )
+    config = resolved.config.model_dump(mode="json", by_alias=True, include={"grpc", "admin", "tls"})
     return digest({"template": template, "config": config, "certificate": resolved.certificate_digest})
 
 

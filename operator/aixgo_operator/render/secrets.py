@@ -106,8 +106,8 @@ def redis_tls_secret(
 
 def acl_file(users: Iterable[RedisUser], passwords: Mapping[str, str]) -> str:
     """Return the ACL file: nobody without a password, consumers on their keys, the operator on all."""
-    # Nobody can log in as the default user, but Redis replays its append-only file with that user's rights: without
-    # them every transaction in it is refused, and a restarted Redis has lost what it had acknowledged.
+    # Nobody can log in as the default user, but Redis replays its append-only file with that user's
+    # rights: without them every transaction in it is refused, and a restart loses what was acknowledged.
     lines = ["user default off resetpass ~* &* +@all"]
     for user in users:
         password = hashlib.sha256(passwords[user.password_key].encode()).hexdigest()

@@ -246,6 +246,27 @@ def test_readiness_fails_while_redis_is_away(managed: ManagedRedis) -> None:
     assert managed.script("ready.sh").returncode != 0
 
 
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_transactions_are_there_after_a_restart(managed: ManagedRedis, how: signal.Signals) -> None:
+    key = f"{PREFIX}team-a:x"
+    # A script with several writes is a transaction in the append-only file.
+    push = "redis.call('RPUSH', KEYS[1], 'x')"
+    script = f"{push} {push} return redis.call('LLEN', KEYS[1])"
+    assert managed.client("aixgo-team-a").eval(script, 1, key) == 2
+    operator = managed.client("aixgo.operator")
+    if how is signal.SIGKILL:
+        # appendfsync everysec promises the last second only to a Redis that ends in order.
+        operator.execute_command("CONFIG", "SET", "appendfsync", "always")
+        assert managed.client("aixgo-team-a").eval(script, 1, key) == 4
+    expected = managed.client("aixgo-team-a").lrange(key, 0, -1)
+    server = managed.processes.pop(0)
+    server.send_signal(how)
+    server.wait(timeout=10)
+    managed.start("redis-server", str(managed.root / "config" / "redis.conf"), name="redis")
+    wait_until(lambda: managed.script("ready.sh").returncode == 0, "Redis is ready again", timeout=20)
+    assert managed.client("aixgo-team-a").lrange(key, 0, -1) == expected
+
+
 async def test_sessions_work_within_the_rights_of_a_consumer(managed: ManagedRedis) -> None:
     ca_file = managed.root / "tls" / "ca.crt"
     options = RedisOptions(

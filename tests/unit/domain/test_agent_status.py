@@ -100,6 +100,26 @@ def test_an_agent_that_could_not_be_loaded() -> None:
     assert message(status, "Ready") == "no module named mine"
 
 
+def test_a_pod_whose_only_agent_failed_is_not_ready_and_says_why() -> None:
+    resolved = resolve(make_runtime(), make_agent())
+    for error, expected in (
+        ("no module named mine", ("False", "LoadFailed")),
+        ("loading", ("Unknown", "Pending")),
+    ):
+        said = said_of(resolved, revision="", ready=False, loaded=False, error=error)
+        pods = (make_pod(resolved, ready=False, statusz=said),)
+        status = conclude(resolved, replace(healthy(resolved), pods=pods))
+        assert verdict(status, "Loaded") == expected
+        assert status["readyReplicas"] == 0
+
+
+def test_a_secret_that_breaks_the_agent_is_a_failed_load_of_the_same_revision() -> None:
+    resolved = resolve(make_runtime(), make_agent())
+    said = said_of(resolved, loaded=False, error="Secret file openai/key is missing")
+    status = conclude(resolved, replace(healthy(resolved), pods=(make_pod(resolved, statusz=said),)))
+    assert verdict(status, "Loaded") == ("False", "LoadFailed")
+
+
 def test_the_error_of_an_older_revision_is_no_failed_load() -> None:
     resolved = resolve(make_runtime(), make_agent())
     said = said_of(resolved, revision="old", ready=False, error="model unreachable")

@@ -109,6 +109,7 @@ RELOADS: list[tuple[str, dict[str, Any], tuple[Any, ...]]] = [
     ("scale", {"replicas": 5}, (make_agent(),)),
     ("autoscaling", {"autoscaling": {"maxReplicas": 5}}, (make_agent(),)),
     ("budget", {"disruptionBudget": {"maxUnavailable": 2}}, (make_agent(),)),
+    ("concurrent calls", {"maxConcurrentCalls": 5}, (make_agent(),)),
     ("clients", {"clients": [{"name": "cli"}]}, (make_agent(),)),
     ("deadline", {"updateStrategy": {"progressDeadlineSeconds": 20}}, (make_agent(),)),
 ]
