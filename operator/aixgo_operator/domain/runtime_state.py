@@ -107,7 +107,7 @@ def sessions(resolved: ResolvedRuntime, observation: RuntimeObservation) -> Verd
         return false(
             SESSIONS,
             Reason.NOT_CONFIGURED,
-            "spec.sessionBackendRef is not set: sessions end with the pod that has them",
+            "spec.sessionBackendRef is not set: calls that carry a session are refused",
         )
     failed = from_problems(SESSIONS, resolved.problems)
     if failed is not None:
