@@ -75,7 +75,11 @@ def load_images(chosen: Cluster, built: dict[str, tuple[str, Path]]) -> None:
 def install(chosen: Cluster, built: dict[str, tuple[str, Path]], *, values: Sequence[str] = ()) -> None:
     """Install or upgrade both charts and wait until the operator runs. `values` are more of ``--set``."""
     repository, _, tag = built["operator"][0].rpartition(":")
-    helm(chosen, "upgrade", "--install", "aixgo-crds", str(REPOSITORY / "charts" / "aixgo-crds"))
+    helm(
+        chosen,
+        *("upgrade", "--install", "aixgo-crds", str(REPOSITORY / "charts" / "aixgo-crds")),
+        "--create-namespace",
+    )
     settings = [
         f"image.repository={repository}",
         f"image.tag={tag}",
