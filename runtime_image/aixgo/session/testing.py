@@ -177,7 +177,8 @@ class BackendConformance:
             assert await manager.list("nobody") == []
             await manager.delete(ids[3])
             assert await listed(limit=3) == [ids[1], ids[4], ids[2]]
-            for options in ({"limit": -1}, {"offset": -1}, {"limit": -1, "offset": -1}):
+            wrong: tuple[dict[str, Any], ...] = ({"limit": -1}, {"offset": -1}, {"limit": -1, "offset": -1})
+            for options in wrong:
                 await fails(manager.list("assistant", **options), ValueError, "negative")
 
     async def test_agents_are_listed(self) -> None:

@@ -67,7 +67,7 @@ def cluster_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSer
     with running_redis(tmp_path_factory.mktemp("redis-cluster"), config=config) as server:
         with redis.Redis(port=server.port) as client:
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            wait_until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER INFO"), "cluster ok")
+            wait_until(lambda: client.cluster("INFO")["cluster_state"] == "ok", "cluster ok")
         yield server
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
@@ -123,13 +124,14 @@ class RedisBackend(RedisHistory):
     async def _get_or_create_on_cluster(self, session: NewSession) -> SessionRecord:
         # The index of the user decides which session all racing callers make; making it twice makes it once.
         for _ in range(16):
+            found = await self.list_sessions(session.agent_name, user_id=session.user_id, limit=1, offset=0)
+            if found:
+                return found[0]
             session_id = await self._indexes.claim(session)
             try:
                 return await self.load(session_id)
             except SessionNotFoundError:
-                claimed = type(session)(
-                    session_id, session.agent_name, session.user_id, session.metadata, session.ttl_seconds
-                )
+                claimed = dataclasses.replace(session, id=session_id)
                 record = await self._create(claimed, "create")
                 if record is not None:
                     return record

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: How many sessions are read in one round trip.
 _CHUNK: Final = 100
+#: On a cluster: how long after its claim a session may not be there yet.
+_CLAIM_SECONDS: Final = 60
 
 
 class Indexes:
@@ -150,7 +152,20 @@ class Indexes:
         return await self._calls.call(work)
 
     async def _forget(self, key: str, ids: list[str]) -> None:
+        # On a cluster a session may be in the index shortly before it is made, see claim.lua.
+        newest = records.micros(datetime.now(UTC)) - _CLAIM_SECONDS * 1_000_000
+
         async def work(client: Client, _: int) -> None:
-            await client.zrem(key, *ids)
+            if not self._is_cluster:
+                await client.zrem(key, *ids)
+                return
+            scores: Any = await client.zmscore(key, ids)
+            old = [
+                each
+                for each, score in zip(ids, scores, strict=True)
+                if score is not None and -score <= newest
+            ]
+            if old:
+                await client.zrem(key, *old)
 
         await self._calls.call(work)
