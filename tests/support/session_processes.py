@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,14 +13,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_SCRIPT = Path(__file__).with_name("session_worker.py")
+_ROOT = Path(__file__).parents[2]
 
 
 @contextlib.contextmanager
 def worker(job: str, store: dict[str, Any], *arguments: Any) -> Iterator[subprocess.Popen[str]]:
     """Run a worker inside the block; what is left of it is killed at the end."""
-    command = [sys.executable, str(_SCRIPT), *map(json.dumps, (job, store, *arguments))]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "tests.support.session_worker"]
+    process = subprocess.Popen(
+        [*command, *map(json.dumps, (job, store, *arguments))],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=_ROOT,
+        env={**os.environ, "PYTHONPATH": str(_ROOT / "runtime_image")},
+    )
     try:
         yield process
     finally:

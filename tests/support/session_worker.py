@@ -1,4 +1,4 @@
-"""A process that works on sessions. Tests run several, or kill one in the middle: ``python session_worker.py JOB STORE``.
+"""A process that works on sessions. Tests run several, or kill one in the middle: ``python -m tests.support.session_worker JOB STORE``.
 
 Every line that it writes is something that the store has acknowledged.
 """
@@ -8,10 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from pathlib import Path
 from typing import Any
-
-sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "runtime_image")]
 
 from aixgo import Message
 from aixgo.errors import AixgoError

@@ -206,6 +206,12 @@ def turn_entry(
     return encode_entry(entry_id, parent_id, timestamp, METADATA, data)
 
 
+def turn_size(data: Mapping[str, Any]) -> int:
+    """Return how many messages such an entry announces; 0 if it does not say."""
+    entries = data.get("entries")
+    return entries if isinstance(entries, int) and entries > 0 else 0
+
+
 def restore_entry(
     entry_id: str, parent_id: str, timestamp: str, checkpoint: str, target: str, message_count: int
 ) -> bytes:

@@ -105,8 +105,8 @@ class LogIndex:
         self.size = end
 
     def _begin_turn(self, data: dict[str, Any], end: int) -> bool:
-        wanted, key = data.get("entries"), data.get("idempotencyKey")
-        if not isinstance(wanted, int) or wanted < 1:
+        wanted, key = formats.turn_size(data), data.get("idempotencyKey")
+        if wanted < 1:
             return False
         self._turn = _OpenTurn(wanted, key if isinstance(key, str) else None, end, [])
         return True
@@ -326,3 +326,32 @@ def index_lines(session_id: str, lines: list[bytes]) -> LogIndex:
     if index.in_turn:
         raise SessionCorruptedError("session log is corrupted: its last turn is not complete")
     return index
+
+
+def readable_lines(lines: list[bytes]) -> list[bytes]:
+    """Return the lines of a damaged log that are entries. Of a damaged turn the messages that are left are kept."""
+    kept: list[bytes] = []
+    turn: list[bytes] = []
+    wanted = 0
+    for line in lines:
+        try:
+            entry = formats.decode_entry(line)
+        except ValueError:
+            continue
+        data = entry.get("data")
+        if (
+            entry["type"] == formats.METADATA
+            and isinstance(data, dict)
+            and data.get("event") == formats.TURN_EVENT
+        ):
+            kept += turn[1:]
+            turn, wanted = [line], formats.turn_size(data)  # counts only if so many messages follow
+        elif turn and entry["type"] == formats.MESSAGE:
+            turn.append(line)
+            if len(turn) > wanted:
+                kept += turn
+                turn = []
+        else:
+            kept += [*turn[1:], line]
+            turn = []
+    return [*kept, *turn[1:]]

@@ -17,6 +17,7 @@ from aixgo.errors import (
 from aixgo.session import validation
 from aixgo.session.file import paths
 from aixgo.session.file.store import FileStore
+from aixgo.session.file.verify import verify_files
 from aixgo.session.leases import LocalLeases
 from aixgo.session.log import index_lines
 
@@ -227,6 +228,16 @@ class FileBackend:
             return self._store.create_log(agent_name, session_id, lines)
 
         return await self._run("import session", write)
+
+    async def verify_store(self, *, repair: bool) -> list[tuple[Repair, bool]]:
+        """Check every file. Used by :func:`aixgo.session.inspect.verify`.
+
+        Returns:
+            What is wrong, and whether it was put right.
+        """
+        if repair:
+            await self._become_writer()
+        return await self._run("verify", lambda: verify_files(self._store, repair=repair))
 
     async def ping(self) -> None:
         """Make sure that the directory can be written to."""

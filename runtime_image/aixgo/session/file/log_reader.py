@@ -41,6 +41,7 @@ class LogReader:
         *,
         durable: bool,
         default_ttl: float,
+        is_writer: Callable[[], bool],
         report: Callable[[Repair], None],
     ) -> None:
         self.agent_name = agent_name
@@ -48,6 +49,7 @@ class LogReader:
         self._directories = directories
         self._durable = durable
         self._default_ttl = default_ttl
+        self._is_writer = is_writer
         self._report = report
         self._index = LogIndex(session_id)
         self._stamp: _Stamp | None = None
@@ -101,9 +103,10 @@ class LogReader:
         stamp = stamp_of(fd)
         if stamp == self._stamp and (stamp[1] == self._index.size or not repair):
             return
-        # Only more of the same file can have been appended to; anything else is read from the beginning.
+        # A reader goes on where it stopped when the writer appended. The writer knows its own changes; when somebody
+        # else touched the file, it reads everything again, so that no tampering is overlooked.
         grown = self._stamp is not None and (
-            stamp == self._stamp or (stamp[0] == self._stamp[0] and stamp[1] > self._stamp[1])
+            stamp == self._stamp or (not self._is_writer() and stamp[0] == self._stamp[0] and stamp[1] > self._stamp[1])
         )
         if not grown:
             self._index = LogIndex(self.session_id)
@@ -136,6 +139,11 @@ class LogReader:
             return
         with contextlib.suppress(ValueError):
             index.leaf = index.find(str(self._legacy.get("currentLeaf", "")))
+
+    @property
+    def torn_bytes(self) -> int:
+        """How many bytes at the end are no complete entry, as of the last :meth:`refresh`."""
+        return 0 if self._stamp is None else self._stamp[1] - self._index.size
 
     def owner(self) -> str | None:
         """Return the user id without reading the whole log. None: there is no such session.

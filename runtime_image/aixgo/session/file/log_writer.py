@@ -18,7 +18,7 @@ from aixgo.errors import (
 from aixgo.session import formats
 from aixgo.session.file import legacy, paths
 from aixgo.session.file.log_reader import LogReader, stamp_of
-from aixgo.session.log import LogIndex
+from aixgo.session.log import LogIndex, readable_lines
 from aixgo.session.types import Checkpoint
 
 if TYPE_CHECKING:
@@ -156,12 +156,35 @@ class SessionLog(LogReader):
         """Remove the log. What is beside it is the store's business."""
         with self._lock:
             agent = self._agent_fd()
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._name, dir_fd=agent)
+            for name in (self._name, self._damaged_name):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=agent)
             legacy.delete_checkpoints(agent, self.session_id, durable=self._durable)
             if self._durable:
                 paths.sync(agent)
             self._index, self._stamp, self._legacy = LogIndex(self.session_id), None, {}
+
+    @property
+    def _damaged_name(self) -> str:
+        return f"{self.session_id}.damaged"
+
+    def salvage(self) -> str:
+        """Drop what is no entry from a damaged log. The log as it was is kept beside it, as ``<session>.damaged``.
+
+        Returns:
+            What was done, for people.
+        """
+        with self._lock:
+            agent = self._agent_fd()
+            data = paths.read_file(self._name, agent) or b""
+            lines = [line for line in data.split(b"\n") if line.strip()]
+            kept = readable_lines(lines)
+            paths.replace_file(self._damaged_name, agent, data, durable=self._durable)
+            paths.replace_file(
+                self._name, agent, b"".join(line + b"\n" for line in kept), durable=self._durable
+            )
+            self._stamp = None
+            return f"{len(lines) - len(kept)} damaged lines were set aside"
 
     def create(self, lines: list[bytes]) -> SessionRecord:
         """Make the log, with its first lines.

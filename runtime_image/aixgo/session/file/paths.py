@@ -33,8 +33,6 @@ def storage_errors(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise InvalidPathComponentError(f"{what}: symbolic links are not followed") from error
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise StorageError(f"{what}: {reason}") from error
 
@@ -136,8 +134,17 @@ def tighten(fd: int, mode: int) -> None:
 
 
 def open_file(name: str, dir_fd: int, flags: int) -> int:
-    """Open a file of a directory, never through a link. Files that are made get the mode 0600."""
-    fd = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE, dir_fd=dir_fd)
+    """Open a file of a directory. Files that are made get the mode 0600.
+
+    Raises:
+        InvalidPathComponentError: it is a symbolic link.
+    """
+    try:
+        fd = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE, dir_fd=dir_fd)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise InvalidPathComponentError("symbolic links are not followed") from error
+        raise
     tighten(fd, FILE_MODE)
     return fd
 

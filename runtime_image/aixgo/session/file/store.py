@@ -76,6 +76,9 @@ class FileStore:
                 return True
             if not self.lock.try_acquire():
                 return False
+            # What was read while others could write is read again.
+            self._logs.clear()
+            self._homes.clear()
             self._recover_if_needed()
             return True
 
@@ -125,6 +128,7 @@ class FileStore:
                     session_id,
                     durable=self.durable,
                     default_ttl=self.default_ttl,
+                    is_writer=lambda: self.lock.held,
                     report=self.note,
                 )
             return log

@@ -1,0 +1,55 @@
+"""Checking the files of a store, and putting right what can be put right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aixgo.errors import AixgoError, SessionCorruptedError, SessionNotFoundError
+from aixgo.session.file import legacy
+from aixgo.session.types import Repair
+
+if TYPE_CHECKING:
+    from aixgo.session.file.log_writer import SessionLog
+    from aixgo.session.file.store import FileStore
+
+
+def verify_files(store: FileStore, *, repair: bool) -> list[tuple[Repair, bool]]:
+    """Return what is wrong with the files, and whether it was put right.
+
+    Raises:
+        OSError: a file cannot be read or written.
+    """
+    found = [(repaired, True) for repaired in store.repairs]
+    for agent_name in store.directories.agent_names():
+        agent = store.directories.open_agent(agent_name)
+        if legacy.read_index(agent) is None and store.session_ids(agent_name):
+            text = "the index is missing or damaged" + (", it is rebuilt at closing" if repair else "")
+            found.append((Repair(agent_name, "", text), repair))
+        for session_id in store.session_ids(agent_name):
+            problem = _verify_log(store, store.log(agent_name, session_id), repair=repair)
+            if problem is not None:
+                found.append(problem)
+    return found
+
+
+def _verify_log(store: FileStore, log: SessionLog, *, repair: bool) -> tuple[Repair, bool] | None:
+    known = len(store.repairs)
+    try:
+        log.refresh(repair=repair)
+    except SessionNotFoundError:
+        return None
+    except SessionCorruptedError as error:
+        if not repair:
+            return Repair(log.agent_name, log.session_id, str(error)), False
+        store.lock.check()
+        text = f"{error}: {log.salvage()}"
+        store.changed(log)
+        return Repair(log.agent_name, log.session_id, text), True
+    except AixgoError as error:
+        return Repair(log.agent_name, log.session_id, str(error)), False
+    if len(store.repairs) > known:
+        return store.repairs[-1], True
+    if log.torn_bytes:
+        text = f"{log.torn_bytes} bytes at the end are an entry that was never completed"
+        return Repair(log.agent_name, log.session_id, text), False
+    return None
