@@ -76,7 +76,7 @@ def test_up_again_is_a_matter_of_a_second(kind_cluster: Cluster) -> None:
     assert done.stdout.strip() == str(kind_cluster.kubeconfig)
     after = kind_cluster.kubectl("get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}")
     assert after == before
-    assert took < 3, f"took {took:.1f} s"
+    assert took < 10, f"took {took:.1f} s"
 
 
 def test_data_on_a_volume_outlives_the_pod(kind_cluster: Cluster, namespace: str, redis_image: str) -> None:

@@ -66,7 +66,7 @@ def test_starts_quickly_and_leaves_nothing() -> None:
     assert len(pids) == 3
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
     assert not folder.exists()
-    assert took < 5, f"took {took:.1f} s"
+    assert took < 10, f"took {took:.1f} s"
 
 
 def test_crd_rules_in_cel_are_enforced(control_plane: ControlPlane) -> None:

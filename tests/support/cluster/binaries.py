@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.cluster.cache import cache_dir, content_hash, locked, point_to, progress, work_folder
-from tests.support.cluster.commands import ClusterError, CommandError, run
+from tests.support.cluster.commands import ClusterError, CommandError, find_program, run
 
 MODULES = Path(__file__).parent / "go"
 BUILD_FLAGS = ("-trimpath", "-buildvcs=false")
@@ -44,6 +43,8 @@ PROGRAMS = {
     "helm": Program("helm", "helm.sh/helm/v4/cmd/helm"),
     "metrics-server": Program("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server"),
 }
+# Clients of a cluster: where Go is missing, one that is installed will do.
+CLIENTS = ("kind", "kubectl", "helm")
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
 
 
@@ -54,9 +55,14 @@ def ensure(*names: str) -> dict[str, Path]:
         ClusterError: Go is missing or too old, modules cannot be downloaded, or a build failed.
     """
     wanted: dict[str, list[str]] = {}
-    for name in names:
-        wanted.setdefault(PROGRAMS[name].module, []).append(name)
     found: dict[str, Path] = {}
+    without_go = find_program("go") is None
+    for name in names:
+        installed = find_program(name) if without_go and name in CLIENTS else None
+        if installed is not None:
+            found[name] = Path(installed)
+            continue
+        wanted.setdefault(PROGRAMS[name].module, []).append(name)
     for module, programs in wanted.items():
         folder = cache_dir() / "toolchain" / f"{module}-{module_hash(module)}"
         if not all((folder / name).exists() for name in programs):
@@ -138,7 +144,7 @@ def _require_go(module: str) -> None:
     assert match is not None
     needed = (int(match.group(1)), int(match.group(2)))
     shown = f"Go >= {needed[0]}.{needed[1]}"
-    if shutil.which("go") is None:
+    if find_program("go") is None:
         raise ClusterError(f"{shown} is needed to build {module}: install Go and put it into PATH")
     version, toolchain = run(["go", "env", "GOVERSION", "GOTOOLCHAIN"], timeout=60, cwd=MODULES).splitlines()
     match = re.match(r"go(\d+)\.(\d+)", version)

@@ -10,19 +10,25 @@ import json
 import os
 import shutil
 import tarfile
-from dataclasses import asdict
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import yaml
 from tests.support.cluster import binaries, node_image, providers
-from tests.support.cluster.cache import cache_dir, locked, progress
-from tests.support.cluster.commands import ClusterError, CommandError, find_program, run
+from tests.support.cluster.cache import locked, progress
+from tests.support.cluster.commands import ClusterError, CommandError, run
+from tests.support.cluster.current import CurrentCluster
 from tests.support.cluster.kind_config import Wanted, kind_config
+from tests.support.cluster.kubectl import kubectl
 from tests.support.cluster.site import site
 
 if TYPE_CHECKING:
     from tests.support.cluster.providers import Provider
+
+# Seconds in which a cluster that does not answer may come back before it is replaced.
+_PATIENCE = 30.0
 
 
 class Cluster(Protocol):
@@ -53,6 +59,14 @@ def cluster() -> Cluster:
     if chosen == "kind":
         return KindCluster()
     raise ClusterError(f"AIXGO_CLUSTER is {chosen!r}; it can be kind (default) or current")
+
+
+@dataclass(frozen=True)
+class _Lack:
+    """Why a cluster will not do; `passing` if that may be over in a moment."""
+
+    reason: str
+    passing: bool = False
 
 
 class KindCluster:
@@ -93,9 +107,18 @@ class KindCluster:
             ClusterError: something is missing on this machine, or kind did not get the cluster ready.
         """
         wanted = Wanted(nodes=nodes, audit=audit, fast=fast, metrics=metrics)
+        if self._lacks(wanted) is None:
+            return
         with locked("kind"):
-            if self._is_up(wanted):
+            # Asked again, because another process may have started it meanwhile; and with patience, because a
+            # busy machine is no reason to throw a cluster away.
+            end = time.monotonic() + _PATIENCE
+            while (lack := self._lacks(wanted)) is not None and lack.passing and time.monotonic() < end:
+                time.sleep(1)
+            if lack is None:
                 return
+            if lack.reason:
+                progress(f"the cluster is replaced: {lack.reason}")
             provider = providers.choose(self._site)
             image = provider.node_image()
             self._remove()
@@ -123,7 +146,7 @@ class KindCluster:
         Raises:
             CommandError: kubectl failed; the message has its error output.
         """
-        return _kubectl(self.kubeconfig, *arguments, stdin=input, timeout=timeout)
+        return kubectl(self.kubeconfig, *arguments, stdin=input, timeout=timeout)
 
     def load_image(self, *archives: Path) -> None:
         """Load image archives into all nodes. Archives that all nodes have had already are skipped.
@@ -146,8 +169,7 @@ class KindCluster:
                 ):
                     continue
                 progress(f"loading {', '.join(images)} into {len(nodes)} node(s)")
-                command, env = provider.kind()
-                run([*command, "load", "image-archive", archive, "--name", self.name], timeout=600, env=env)
+                self._load(provider, archive)
                 for node in nodes:
                     done.setdefault(node, {}).update(images)
                 self._loaded.write_text(json.dumps(done))
@@ -167,22 +189,23 @@ class KindCluster:
         command, env = self._running_provider().engine()
         run([*command, "start", node], timeout=60, env=env)
 
-    def _is_up(self, wanted: Wanted) -> bool:
+    def _lacks(self, wanted: Wanted) -> _Lack | None:
+        """Why the running cluster will not do; None if it will."""
         if not self._complete.exists():
-            return False
+            return _Lack("")
         record = json.loads(self._complete.read_text())
         running = Wanted(**record["wanted"])
         if not wanted.satisfied_by(running):
-            progress("the running cluster has less than is wanted and is replaced")
-            return False
+            return _Lack("it has less than is wanted")
         if record["provider"] == "own" and record["image"] != node_image.reference():
-            progress("the running cluster was made from other sources and is replaced")
-            return False
+            return _Lack("its node image was made from other sources")
         try:
-            return self._ready_nodes() == running.nodes
+            ready = self._ready_nodes()
         except ClusterError:
-            progress("the cluster does not answer and is replaced")
-            return False
+            return _Lack("it does not answer", passing=True)
+        if ready != running.nodes:
+            return _Lack(f"{ready} of {running.nodes} nodes are ready", passing=True)
+        return None
 
     def _ready_nodes(self) -> int:
         listed = json.loads(self.kubectl("get", "nodes", "-o", "json", "--request-timeout=5s", timeout=20))
@@ -191,34 +214,36 @@ class KindCluster:
 
     def _create(self, provider: Provider, wanted: Wanted, image: str) -> None:
         binaries.ensure("kubectl", "helm")
-        audit = self._site.audit_log.parent
-        shutil.rmtree(audit, ignore_errors=True)
-        audit.mkdir()
         policy = self._folder / "audit-policy.yaml"
         shutil.copyfile(node_image.DATA / "audit-policy.yaml", policy)
-        self._started.write_text(provider.name)
-        provider.prepare()
+        audit = self._site.audit_log.parent
         config = self._folder / "kind.yaml"
         config.write_text(
             kind_config(
                 wanted, name=self.name, image=image, site=provider.site, audit_folder=audit, policy=policy
             )
         )
-        command, env = provider.kind()
-        arguments: list[str | Path] = [
-            "create",
-            "cluster",
-            "--config",
-            config,
-            "--kubeconfig",
-            self.kubeconfig,
-            "--wait",
-            "180s",
-        ]
-        saying = f"starting a cluster with {wanted.nodes} node(s)"
-        run([*command, *arguments], timeout=420, env=env, saying=saying)
+        for attempt in (1, 2):
+            shutil.rmtree(audit, ignore_errors=True)
+            audit.mkdir()
+            self._started.write_text(provider.name)
+            provider.prepare()
+            command, env = provider.kind()
+            arguments: list[str | Path] = ["create", "cluster", "--retain", "--wait", "180s"]
+            arguments += ["--config", config, "--kubeconfig", self.kubeconfig]
+            saying = f"starting a cluster with {wanted.nodes} node(s)"
+            try:
+                run([*command, *arguments], timeout=600, env=env, saying=saying)
+                break
+            except CommandError as error:
+                why = f"{error}\n{self._kubelet_logs(provider)}"
+                self._remove()
+                if attempt == 2:
+                    raise ClusterError(why) from error
+                # On a very busy machine kubeadm's own time limits can be too short.
+                progress(f"the cluster did not start, trying once more: {why}")
         if wanted.metrics:
-            self._install_metrics_server(own_image=provider.name == "own")
+            self._install_metrics_server(provider)
         record = {"wanted": asdict(wanted), "provider": provider.name, "image": image}
         part = self._complete.with_suffix(".part")
         part.write_text(json.dumps(record))
@@ -232,25 +257,55 @@ class KindCluster:
             self._started.unlink()
         self.kubeconfig.unlink(missing_ok=True)
         self._loaded.unlink(missing_ok=True)
+        # What kubectl knows about this cluster's API is wrong for the next one at the same address.
+        shutil.rmtree(self._folder / "kubectl-cache", ignore_errors=True)
+
+    def _kubelet_logs(self, provider: Provider) -> str:
+        """The end of every node's kubelet log, as far as the nodes can still be asked."""
+        command, env = provider.engine()
+        logs = []
+        try:
+            for name in self._node_names(provider):
+                journal = [
+                    *command,
+                    "exec",
+                    name,
+                    "journalctl",
+                    "--unit",
+                    "kubelet",
+                    "--no-pager",
+                    "--lines",
+                    "8",
+                ]
+                logs.append(f"--- kubelet of {name}\n{run(journal, timeout=30, env=env)}")
+        except ClusterError as error:
+            logs.append(str(error))
+        return "\n".join(logs)
 
     def _running_provider(self) -> Provider:
         if not self._complete.exists():
             raise ClusterError("the cluster is not up; start it with: python -m tests.support.cluster up")
         return providers.named(self._started.read_text(), self._site)
 
+    def _node_names(self, provider: Provider) -> list[str]:
+        command, env = provider.engine()
+        label = f"label=io.x-k8s.kind.cluster={self.name}"
+        return run([*command, "ps", "--filter", label, "--format", "{{.Names}}"], timeout=60, env=env).split()
+
     def _nodes(self, provider: Provider) -> dict[str, set[str]]:
         """Per node the names of the images that it has."""
         command, env = provider.engine()
-        label = f"label=io.x-k8s.kind.cluster={self.name}"
-        names = run(
-            [*command, "ps", "--filter", label, "--format", "{{.Names}}"], timeout=60, env=env
-        ).split()
         listing = ["ctr", "--namespace", "k8s.io", "images", "list", "--quiet"]
         return {
-            name: set(run([*command, "exec", name, *listing], timeout=60, env=env).split()) for name in names
+            name: set(run([*command, "exec", name, *listing], timeout=60, env=env).split())
+            for name in self._node_names(provider)
         }
 
-    def _install_metrics_server(self, *, own_image: bool) -> None:
+    def _load(self, provider: Provider, archive: Path) -> None:
+        command, env = provider.kind()
+        run([*command, "load", "image-archive", archive, "--name", self.name], timeout=600, env=env)
+
+    def _install_metrics_server(self, provider: Provider) -> None:
         source = binaries.module_source("metrics-server", "sigs.k8s.io/metrics-server") / "manifests/base"
         folder = self._folder / "metrics-server"
         shutil.rmtree(folder, ignore_errors=True)
@@ -264,14 +319,18 @@ class KindCluster:
             {"op": "replace", "path": f"{container}/readinessProbe/initialDelaySeconds", "value": 1},
             {"op": "replace", "path": f"{container}/readinessProbe/periodSeconds", "value": 2},
         ]
-        name, tag = node_image.METRICS_SERVER_IMAGE.split(":")
-        images = [
-            {"name": "gcr.io/k8s-staging-metrics-server/metrics-server", "newName": name, "newTag": tag}
-        ]
+        images = []
+        own = provider.metrics_server()
+        if own is not None:
+            reference, archive = own
+            self._load(provider, archive)
+            name, tag = reference.split(":")
+            replaced = "gcr.io/k8s-staging-metrics-server/metrics-server"
+            images = [{"name": replaced, "newName": name, "newTag": tag}]
         target = {"kind": "Deployment", "name": "metrics-server"}
         kustomization = {
             "resources": ["base"],
-            "images": images if own_image else [],
+            "images": images,
             "patches": [{"target": target, "patch": yaml.safe_dump(patch)}],
         }
         (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
@@ -279,63 +338,6 @@ class KindCluster:
         self.kubectl(
             "-n", "kube-system", "rollout", "status", "deploy/metrics-server", "--timeout=120s", timeout=150
         )
-
-
-class CurrentCluster:
-    """The cluster of the current kubeconfig context. It is used as it is, never made, changed or removed."""
-
-    def __init__(self) -> None:
-        first = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
-        self._kubeconfig = Path(first) if first else Path.home() / ".kube" / "config"
-
-    @property
-    def kubeconfig(self) -> Path:
-        """The kubeconfig of this session: the first of KUBECONFIG, else ``~/.kube/config``."""
-        return self._kubeconfig
-
-    def up(self, *, nodes: int = 1, audit: bool = False, fast: bool = False, metrics: bool = False) -> None:
-        """Check that the cluster answers and has enough nodes; the rest is its owner's affair.
-
-        Raises:
-            ClusterError: it does not.
-        """
-        del audit, fast, metrics
-        try:
-            there = len(self.kubectl("get", "nodes", "-o", "name", "--request-timeout=20s").split())
-        except CommandError as error:
-            raise ClusterError(
-                f"AIXGO_CLUSTER=current, but the current cluster does not answer: {error}"
-            ) from error
-        if there < nodes:
-            raise ClusterError(
-                f"AIXGO_CLUSTER=current, but the current cluster has {there} node(s), not {nodes}"
-            )
-
-    def down(self) -> None:
-        """Nothing: the cluster is not ours."""
-        progress("AIXGO_CLUSTER=current: the cluster is left as it is")
-
-    def load_image(self, *archives: Path) -> None:
-        """Through ``kind load`` if the context is one of kind.
-
-        Raises:
-            ClusterError: it is not, so the images must be pushed to a registry that the cluster knows.
-        """
-        context = self.kubectl("config", "current-context").strip()
-        if not context.startswith("kind-"):
-            raise ClusterError(
-                f"images can only be loaded into a kind cluster, and the current context is {context!r}: "
-                "push them to a registry that the cluster can pull from"
-            )
-        kind = str(binaries.ensure("kind")["kind"])
-        for archive in archives:
-            run(
-                [kind, "load", "image-archive", archive, "--name", context.removeprefix("kind-")], timeout=600
-            )
-
-    def kubectl(self, *arguments: str, input: str | None = None, timeout: float = 120.0) -> str:  # noqa: A002
-        """Run kubectl in the current context and return its standard output."""
-        return _kubectl(self.kubeconfig, *arguments, stdin=input, timeout=timeout)
 
 
 def archive_images(archive: Path) -> dict[str, str]:
@@ -348,17 +350,3 @@ def archive_images(archive: Path) -> dict[str, str]:
     except (OSError, KeyError, tarfile.TarError) as error:
         raise ClusterError(f"{archive} is no image archive as `docker save` writes them: {error}") from error
     return {name: image["Config"] for image in manifest for name in image["RepoTags"] or []}
-
-
-def _kubectl(kubeconfig: Path, *arguments: str, stdin: str | None, timeout: float) -> str:
-    path = cache_dir() / "bin" / "kubectl"
-    program = (
-        path if path.exists() else Path(find_program("kubectl") or binaries.ensure("kubectl")["kubectl"])
-    )
-    # A cache of its own: it must not outlive a cluster whose address the next one will have.
-    env = {
-        **os.environ,
-        "KUBECONFIG": str(kubeconfig),
-        "KUBECACHEDIR": str(cache_dir() / "kind" / "kubectl-cache"),
-    }
-    return run([program, *arguments], timeout=timeout, stdin=stdin, env=env)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.support.cluster import binaries, rootfs
-from tests.support.cluster.cache import content_hash, progress
+from tests.support.cluster.cache import cache_dir, content_hash, progress, work_folder
 from tests.support.cluster.commands import ClusterError, daemon, run, succeeds
 
 if TYPE_CHECKING:
@@ -22,15 +22,14 @@ if TYPE_CHECKING:
 DATA = Path(__file__).parent / "node"
 KUBERNETES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
 ON_NODE = ("kubelet", "kubectl", "kubeadm")
-PROGRAMS = (*KUBERNETES, *ON_NODE, "etcd", "coredns", "metrics-server", "kind")
-METRICS_SERVER_IMAGE = "localhost/metrics-server:1"
+PROGRAMS = (*KUBERNETES, *ON_NODE, "etcd", "coredns", "kind")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _BASE = "localhost/aixgo-node-base:" + rootfs.NETWORK.hash
 
 
 def reference() -> str:
     """Name of the image that belongs to the current sources; the same inputs give the same name."""
-    modules = [binaries.module_hash(m) for m in ("kubernetes", "etcd", "coredns", "metrics-server", "kind")]
+    modules = [binaries.module_hash(m) for m in ("kubernetes", "etcd", "coredns", "kind")]
     files = sorted(path for path in DATA.iterdir() if path.is_file())
     key = content_hash(*modules, rootfs.NODE.hash, rootfs.NETWORK.hash, *files, Path(__file__))
     return f"localhost/aixgo-node:{key}"
@@ -60,6 +59,21 @@ def ensure(engine: Engine) -> str:
     return name
 
 
+def metrics_server(engine: Engine) -> tuple[str, Path]:
+    """Name and archive of an image of metrics-server; built if the cache does not have it."""
+    key = binaries.module_hash("metrics-server")
+    name = f"localhost/metrics-server:{key}"
+    archive = cache_dir() / "images" / f"metrics-server-{key}.tar"
+    if not archive.exists():
+        target = "/metrics-server"
+        files = {binaries.ensure("metrics-server")["metrics-server"]: target}
+        with work_folder(archive) as folder:
+            _image(engine, name, [target], files, "scratch")
+            _save(engine, [name], folder / "image.tar")
+            (folder / "image.tar").replace(archive)
+    return name, archive
+
+
 def _tags(kubeadm: Path) -> dict[str, str]:
     """The names under which kubeadm asks for the components' images; what is inside them is ours."""
     version = binaries.module_version("kubernetes", "k8s.io/kubernetes")
@@ -78,26 +92,33 @@ def _component_images(
     names: list[str] = []
 
     def image(name: str, entrypoint: list[str], files: dict[Path, str], parent: str = "scratch") -> None:
-        container = engine.buildah("from", parent).strip()
-        for source, target in files.items():
-            engine.buildah("add", "--quiet", "--chmod", "0755", container, source, target)
-        engine.buildah("config", "--env", f"PATH={_PATH}", "--entrypoint", json.dumps(entrypoint), container)
-        engine.buildah("commit", "--quiet", "--rm", container, name)
+        _image(engine, name, entrypoint, files, parent)
         names.append(name)
 
     for program in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd"):
         target = f"/usr/local/bin/{program}"
         image(tags[program], [target], {programs[program]: target})
     image(tags["coredns"], ["/coredns"], {programs["coredns"]: "/coredns"})
-    image(METRICS_SERVER_IMAGE, ["/metrics-server"], {programs["metrics-server"]: "/metrics-server"})
     image(tags["pause"], ["/pause", "-P"], {Path("/usr/bin/catatonit"): "/pause"})
     image(tags["kube-proxy"], [], {programs["kube-proxy"]: "/usr/local/bin/kube-proxy"}, _BASE)
     files = {programs["kubectl"]: "/usr/local/bin/kubectl", DATA / "pod-network.sh": "/pod-network.sh"}
     image("localhost/pod-network:1", ["/pod-network.sh"], files, _BASE)
     archive = folder / "components.tar"
+    _save(engine, names, archive)
+    return archive
+
+
+def _image(engine: Engine, name: str, entrypoint: list[str], files: dict[Path, str], parent: str) -> None:
+    container = engine.buildah("from", parent).strip()
+    for source, target in files.items():
+        engine.buildah("add", "--quiet", "--chmod", "0755", container, source, target)
+    engine.buildah("config", "--env", f"PATH={_PATH}", "--entrypoint", json.dumps(entrypoint), container)
+    engine.buildah("commit", "--quiet", "--rm", container, name)
+
+
+def _save(engine: Engine, names: list[str], archive: Path) -> None:
     engine.podman("save", "--quiet", "-m", "--format", "docker-archive", "-o", archive, *names, timeout=300)
     engine.podman("rmi", *names)
-    return archive
 
 
 def _node(

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from tests.support.cluster.site import Site
 
-# kubelet and its containers set these for the whole machine.
+# These are set for the whole machine: the last by `prepare`, the others by kubelet and its containers.
 _SYSCTLS = (
     *("vm.overcommit_memory", "vm.panic_on_oom", "kernel.panic", "kernel.panic_on_oops"),
-    *("kernel.keys.root_maxkeys", "kernel.keys.root_maxbytes"),
+    *("kernel.keys.root_maxkeys", "kernel.keys.root_maxbytes", "fs.inotify.max_user_instances"),
 )
 
 
@@ -52,6 +52,9 @@ class Provider(Protocol):
 
     def kind(self) -> tuple[list[str], dict[str, str]]:
         """How to call kind."""
+
+    def metrics_server(self) -> tuple[str, Path] | None:
+        """Name and archive of an image of metrics-server; None if the nodes can pull the usual one."""
 
 
 class InstalledEngine:
@@ -89,6 +92,9 @@ class InstalledEngine:
         path = str(binaries.ensure("kind")["kind"])
         return [path], {**os.environ, "KIND_EXPERIMENTAL_PROVIDER": self.name}
 
+    def metrics_server(self) -> tuple[str, Path] | None:
+        return None
+
 
 class OwnEngine:
     """Our own podman with a node image made here, in a network namespace of its own."""
@@ -115,6 +121,9 @@ class OwnEngine:
             part = self._saved.with_suffix(".part")
             part.write_text("\n".join(lines))
             part.replace(self._saved)
+        # A node uses about 25; without more than the usual 128 the kubelet of the third one may not start.
+        instances = Path("/proc/sys/fs/inotify/max_user_instances")
+        instances.write_text(str(max(1024, int(instances.read_text()))))
         self._site.volumes.mkdir(exist_ok=True)
         network.create(self._site)
         arguments = [
@@ -154,6 +163,9 @@ class OwnEngine:
         path = str(binaries.ensure("kind")["kind"])
         env = {**self._engine.env, "KIND_EXPERIMENTAL_PROVIDER": "podman"}
         return [*self._engine.entering(), path], {**env, "KIND_EXPERIMENTAL_PODMAN_NETWORK": self._site.name}
+
+    def metrics_server(self) -> tuple[str, Path] | None:
+        return node_image.metrics_server(self._engine)
 
 
 def choose(site: Site) -> Provider:
