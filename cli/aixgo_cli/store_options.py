@@ -12,6 +12,7 @@ import typer
 
 from aixgo_cli.errors import CliError, ExitCode
 from aixgo_cli.options import PANEL, Context, Kubeconfig, Namespace, connect
+from aixgo_cli.output import waiting
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -46,7 +47,8 @@ class Store:
             async with self._open() as manager:
                 return await work(manager)
 
-        return asyncio.run(run())
+        with waiting("talking to the session store"):
+            return asyncio.run(run())
 
     def _open(self) -> AbstractAsyncContextManager[Manager]:
         from aixgo_cli.stores import cluster_store, local_store

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
+from contextlib import nullcontext
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ import typer
 
 from aixgo_cli.errors import CliError, ExitCode
 from aixgo_cli.options import PANEL, Context, Kubeconfig, Namespace, connect
-from aixgo_cli.output import AnswerFormat, printable, stderr, write_data
+from aixgo_cli.output import AnswerFormat, printable, stderr, waiting, write_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,14 +117,15 @@ def call(
         timeout=timeout,
     )
     on_partial = _print_partial if stream and output is AnswerFormat.TEXT else None
-    if address is not None:
-        answer = _call_directly(question, address, tls_dir, server_name, on_partial)
-        place = f"address={address}"
-    else:
-        answer, name = _call_in_cluster(
-            question, (kubeconfig, context, namespace), client=client, pod=pod, on_partial=on_partial
-        )
-        place = f"pod={name}"
+    with nullcontext() if on_partial else waiting(f"waiting for {agent} to answer"):
+        if address is not None:
+            answer = _call_directly(question, address, tls_dir, server_name, on_partial)
+            place = f"address={address}"
+        else:
+            answer, name = _call_in_cluster(
+                question, (kubeconfig, context, namespace), client=client, pod=pod, on_partial=on_partial
+            )
+            place = f"pod={name}"
     _print(agent, answer, place, output, streamed=on_partial is not None)
 
 

@@ -8,7 +8,7 @@ import typer
 
 from aixgo_cli.errors import CliError, ExitCode
 from aixgo_cli.options import Context, Kubeconfig, Namespace, connect
-from aixgo_cli.output import AnswerFormat, stdout, write_data, write_table
+from aixgo_cli.output import AnswerFormat, stdout, waiting, write_data, write_table
 
 if TYPE_CHECKING:
     from aixgo_cli.kube import Cluster, Object
@@ -41,11 +41,12 @@ def explain(
 ) -> None:
     """Show all conditions of an object and how each of its pods is."""
     kind, name = parse(target)
-    cluster = connect(kubeconfig, context, namespace)
-    item = cluster.get(kind, cluster.namespace, name)
-    item.setdefault("kind", kind)
+    with waiting("asking the cluster"):
+        cluster = connect(kubeconfig, context, namespace)
+        item = cluster.get(kind, cluster.namespace, name)
+        item.setdefault("kind", kind)
+        pods = _pods(cluster, item)
     conditions = item.get("status", {}).get("conditions") or []
-    pods = _pods(cluster, item)
 
     from aixgo_cli.fleet import pod_lines
 

@@ -31,11 +31,11 @@ def status(
     """Show every session backend, runtime and agent: ready or not, why, certificates and session backends."""
     from aixgo_cli.fleet import rows
 
-    cluster = connect(kubeconfig, context, namespace)
-    scope = None if all_namespaces else cluster.namespace
-    items = [
-        item for kind in ("SessionBackend", "AgentRuntime", "Agent") for item in cluster.objects(kind, scope)
-    ]
+    with waiting("asking the cluster"):
+        cluster = connect(kubeconfig, context, namespace)
+        scope = None if all_namespaces else cluster.namespace
+        kinds = ("SessionBackend", "AgentRuntime", "Agent")
+        items = [item for kind in kinds for item in cluster.objects(kind, scope)]
     found = rows(items)
     if output is not ListFormat.TABLE:
         write_data([row.as_data() for row in found], output)
