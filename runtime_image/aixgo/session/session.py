@@ -106,7 +106,7 @@ class Session:
         checked = validation.messages(messages)
         if expected_version is not None:
             validation.not_negative("expected_version", expected_version)
-        turn = active_turn(self.id)
+        turn = active_turn(self)
         if turn is not None:
             turn.check_version(expected_version)
             await turn.append_messages(checked)
@@ -156,7 +156,7 @@ class Session:
             CheckpointCorruptedError: it, or an entry that it covers, was changed. Nothing happened.
         """
         checkpoint_id = validation.checkpoint_id(checkpoint_id)
-        turn = active_turn(self.id)
+        turn = active_turn(self)
         lease = None if turn is None else turn.lease
         self.note(await self._backend.restore(self.id, checkpoint_id, lease=lease))
 

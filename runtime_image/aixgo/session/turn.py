@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 _active: ContextVar[tuple[Turn, ...]] = ContextVar("aixgo_turns", default=())
 
 
-def active_turn(session_id: str) -> Turn | None:
+def active_turn(session: Session) -> Turn | None:
     """Return the turn of a session that the present task is inside of."""
     for turn in _active.get():
-        if turn.session.id == session_id and turn.is_open:
+        if turn.session is session and turn.is_open:
             return turn
     return None
 
@@ -112,7 +112,7 @@ class Turn:
     async def __aenter__(self) -> Self:
         if self._lease is not None:
             raise RuntimeError("a turn cannot be entered twice")
-        if active_turn(self.session.id) is not None:
+        if active_turn(self.session) is not None:
             raise SessionConflictError("this task is already inside a turn of the session")
         self._lease = lease = await self._backend.acquire_lease(self.session.id, self._timeout)
         try:

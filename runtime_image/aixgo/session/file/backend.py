@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from aixgo.errors import (
+    CheckpointCorruptedError,
     CheckpointNotFoundError,
     SessionCorruptedError,
     StorageClosedError,
@@ -191,7 +192,10 @@ class FileBackend:
                 self._store.refuse_foreign_checkpoint(checkpoint_id, log)
                 raise
 
-        return await self._change("load checkpoint", session_id, lease, write)
+        try:
+            return await self._change("load checkpoint", session_id, lease, write)
+        except SessionCorruptedError as error:
+            raise CheckpointCorruptedError(f"checkpoint is corrupted: {error}") from error
 
     async def acquire_lease(self, session_id: str, timeout: float | None) -> Lease:
         """Wait until nobody else may change the session."""

@@ -35,6 +35,11 @@ def read_index(agent_fd: int) -> Index | None:
     return {key: value for key, value in index.items() if isinstance(value, dict)}
 
 
+def index_is_damaged(agent_fd: int) -> bool:
+    """Say whether there is an index that cannot be read. That there is none is no damage."""
+    return paths.read_file(INDEX_FILE, agent_fd) is not None and read_index(agent_fd) is None
+
+
 def write_index(agent_fd: int, index: Index, *, durable: bool) -> None:
     """Replace an agent's index."""
     text = orjson.dumps(index, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)

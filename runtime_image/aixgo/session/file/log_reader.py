@@ -106,7 +106,8 @@ class LogReader:
         # A reader goes on where it stopped when the writer appended. The writer knows its own changes; when somebody
         # else touched the file, it reads everything again, so that no tampering is overlooked.
         grown = self._stamp is not None and (
-            stamp == self._stamp or (not self._is_writer() and stamp[0] == self._stamp[0] and stamp[1] > self._stamp[1])
+            stamp == self._stamp
+            or (not self._is_writer() and stamp[0] == self._stamp[0] and stamp[1] > self._stamp[1])
         )
         if not grown:
             self._index = LogIndex(self.session_id)

@@ -9,10 +9,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from aixgo.errors import (
-    CheckpointCorruptedError,
     CheckpointNotFoundError,
     SessionConflictError,
-    SessionCorruptedError,
     StorageError,
 )
 from aixgo.session import formats
@@ -124,10 +122,7 @@ class SessionLog(LogReader):
             CheckpointCorruptedError: it, or an entry that it covers, was changed.
         """
         with self._lock:
-            try:
-                index = self.refresh(repair=True)
-            except SessionCorruptedError as error:
-                raise CheckpointCorruptedError(f"checkpoint is corrupted: {error}") from error
+            index = self.refresh(repair=True)
             checkpoint = index.checkpoints.get(checkpoint_id)
             if checkpoint is None:
                 checkpoint = legacy.read_checkpoint(self._agent_fd(), checkpoint_id)

@@ -22,8 +22,8 @@ def verify_files(store: FileStore, *, repair: bool) -> list[tuple[Repair, bool]]
     found = [(repaired, True) for repaired in store.repairs]
     for agent_name in store.directories.agent_names():
         agent = store.directories.open_agent(agent_name)
-        if legacy.read_index(agent) is None and store.session_ids(agent_name):
-            text = "the index is missing or damaged" + (", it is rebuilt at closing" if repair else "")
+        if legacy.index_is_damaged(agent):
+            text = "the index is damaged" + (", it is rebuilt at closing" if repair else "")
             found.append((Repair(agent_name, "", text), repair))
         for session_id in store.session_ids(agent_name):
             problem = _verify_log(store, store.log(agent_name, session_id), repair=repair)

@@ -115,6 +115,8 @@ def _describe(error: BaseException) -> str:
     word = text.split(" ", 1)[0].rstrip(":")
     if word in _REPLIES:
         return _REPLIES[word]
+    if isinstance(error, redis_errors.AuthenticationError) and "required" in text:
+        return _REPLIES["NOAUTH"]
     if isinstance(error, redis_errors.AuthenticationError):
         return "redis refused the user name or the password"
     if isinstance(error, redis_errors.NoPermissionError):

@@ -38,6 +38,10 @@ class Credentials(CredentialProvider):
             return self._username, self._password or ""
         return (self._password or "",)
 
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        """Return what AUTH takes."""
+        return self.get_credentials()
+
     def __bool__(self) -> bool:
         """Whether there is anything to authenticate with; redis-py asks before it does."""
         return bool(self._username or self._password)

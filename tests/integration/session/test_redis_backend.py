@@ -1,0 +1,503 @@
+"""What only the Redis backend must do: keys, lost connections, TLS and users, tampering, several processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from aixgo import Message
+from aixgo.session import (
+    CheckpointCorruptedError,
+    Manager,
+    RedisBackend,
+    RedisOptions,
+    RedisTLS,
+    Session,
+    SessionConflictError,
+    StorageError,
+)
+from aixgo.session.inspect import copy_sessions, verify
+from tests.integration.session.conftest import PASSWORD, acl_line, make_tls_files
+from tests.support.redis_server import RedisServer, free_port, running_redis
+from tests.support.session_processes import line_of, lines_of, worker
+
+
+@pytest.fixture
+def prefix() -> str:
+    return f"t:{uuid.uuid4()}:"
+
+
+@pytest.fixture
+def client(plain_redis: RedisServer) -> Iterator[Any]:
+    with redis.Redis(port=plain_redis.port) as client:
+        yield client
+
+
+def message(text: object) -> Message:
+    return Message.new("user", text)
+
+
+async def texts(session: Session) -> list[object]:
+    return [json.loads(each.payload) for each in await session.get_messages()]
+
+
+# -- keys --------------------------------------------------------------------------------------------------------
+
+
+async def test_keys_have_the_prefix_the_hash_tag_and_one_time_to_live(
+    plain_redis: RedisServer, prefix: str, client: Any
+) -> None:
+    options = RedisOptions(key_prefix=prefix, ttl=100)
+    async with Manager(RedisBackend(plain_redis.address, options)) as manager:
+        session = await manager.create("assistant", user_id="ada")
+        await session.append_messages([message("a"), message("b")])
+        checkpoint = await session.checkpoint()
+        async with session.turn(idempotency_key="k") as turn:
+            await turn.append_message(message("c"))
+        await session.restore(checkpoint.id)
+        keys = {key.decode() for key in client.scan_iter(f"{prefix}*")}
+        own = {key for key in keys if key.startswith(f"{prefix}{{{session.id}}}:")}
+        assert keys - own == {f"{prefix}agent:assistant", f"{prefix}user:assistant/ada", f"{prefix}agents"}
+        assert len(own) == 6
+        left = {key: client.pttl(key) for key in keys}
+        assert all(95_000 < ttl <= 100_000 for ttl in left.values()), left
+        await asyncio.sleep(0.05)
+        await session.append_message(message("d"))
+        assert all(client.pttl(key) > ttl - 40 for key, ttl in left.items())
+        lasting = await manager.create("assistant", user_id="ada", ttl_seconds=0)
+        assert {client.ttl(key) for key in client.scan_iter(f"{prefix}{{{lasting.id}}}:*")} == {-1}
+        assert client.ttl(f"{prefix}agent:assistant") == -1
+        for each in (session, lasting):
+            await manager.delete(each.id)
+        assert list(client.scan_iter(f"{prefix}*")) == []
+
+
+async def test_expired_sessions_leave_nothing(plain_redis: RedisServer, prefix: str, client: Any) -> None:
+    async with Manager(RedisBackend(plain_redis.address, RedisOptions(key_prefix=prefix))) as manager:
+        lasting = await manager.create("assistant", user_id="ada")
+        for _ in range(3):
+            short = await manager.create("assistant", user_id="ada", ttl_seconds=0.1)
+            await short.append_message(message("a"))
+            await short.checkpoint()
+        await manager.create("helper", user_id="bob", ttl_seconds=0.1)
+        async with asyncio.timeout(10):
+            while client.exists(f"{prefix}agent:helper") or client.exists(f"{prefix}{{{short.id}}}:meta"):
+                await asyncio.sleep(0.02)
+        newest = await manager.create("assistant", user_id="ada")
+        expected = {lasting.id, newest.id}
+        for index in ("agent:assistant", "user:assistant/ada"):
+            assert {each.decode() for each in client.zrange(prefix + index, 0, -1)} == expected
+        assert {session.id for session in await manager.list("assistant")} == expected
+        assert await manager.backend.list_agents() == ["assistant"]
+        keys = {key.decode() for key in client.scan_iter(f"{prefix}*")}
+        assert not [key for key in keys if short.id in key or "bob" in key or "helper" in key]
+
+
+async def test_an_append_is_one_round_trip(plain_redis: RedisServer, prefix: str, client: Any) -> None:
+    options = RedisOptions(key_prefix=prefix, ttl=100)
+    async with Manager(RedisBackend(plain_redis.address, options)) as manager:
+        session = await manager.create("assistant", user_id="ada")
+        await session.append_message(message("first"))  # the server knows the script now
+        client.config_resetstat()
+        for number in range(20):
+            await session.append_message(message(number), expected_version=number + 1)
+        stats = client.info("commandstats")
+        assert stats["cmdstat_evalsha"]["calls"] == 20
+        assert not {"cmdstat_eval", "cmdstat_multi", "cmdstat_watch", "cmdstat_hgetall"} & set(stats)
+
+
+# -- tampering ---------------------------------------------------------------------------------------------------
+
+
+def set_entry(client: Any, key: str) -> None:
+    client.lset(key, 1, client.lindex(key, 1).replace(b'\\"b\\"', b'\\"B\\"'))
+
+
+def remove_entry(client: Any, key: str) -> None:
+    client.lrem(key, 1, client.lindex(key, 1))
+
+
+def swap_entries(client: Any, key: str) -> None:
+    one, two = client.lindex(key, 0), client.lindex(key, 1)
+    client.lset(key, 0, two)
+    client.lset(key, 1, one)
+
+
+def truncate(client: Any, key: str) -> None:
+    client.ltrim(key, 0, 1)
+
+
+def break_entry(client: Any, key: str) -> None:
+    client.lset(key, 0, b"no json")
+
+
+def change_checkpoint(client: Any, key: str) -> None:
+    key = key.replace(":entries", ":checkpoints")
+    ((name, value),) = client.hgetall(key).items()
+    client.hset(key, name, value.replace(b'"why":"now"', b'"why":"not"'))
+
+
+@pytest.mark.parametrize(
+    "tamper", [set_entry, remove_entry, swap_entries, truncate, break_entry, change_checkpoint]
+)
+async def test_a_tampered_checkpoint_is_refused(
+    plain_redis: RedisServer, prefix: str, client: Any, tamper: Any
+) -> None:
+    async with Manager(RedisBackend(plain_redis.address, RedisOptions(key_prefix=prefix))) as manager:
+        session = await manager.create("assistant")
+        for text in ("a", "b", "c"):
+            await session.append_message(message(text))
+        checkpoint = await session.checkpoint(metadata={"why": "now"})
+        await session.restore(checkpoint.id)
+        tamper(client, f"{prefix}{{{session.id}}}:entries")
+        before = {key: client.dump(key) for key in client.scan_iter(f"{prefix}*")}
+        with pytest.raises(CheckpointCorruptedError):
+            await session.restore(checkpoint.id)
+        assert {key: client.dump(key) for key in client.scan_iter(f"{prefix}*")} == before
+
+
+# -- lost connections --------------------------------------------------------------------------------------------
+
+
+class Proxy:
+    """Passes bytes on, and cuts connections instead of passing the next answers on."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self.cuts = 0
+        self.address = ""
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Proxy]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.address = "127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+        async with server:
+            yield self
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        try:
+            while data := await reader.read(1 << 16):
+                to_writer.write(data)
+                answer = await to_reader.read(1 << 16)
+                if self.cuts and b"EVAL" in data:
+                    self.cuts -= 1
+                    return
+                writer.write(answer)
+                await writer.drain()
+        finally:
+            writer.close()
+            to_writer.close()
+
+
+async def test_a_lost_answer_does_not_append_twice(plain_redis: RedisServer, prefix: str) -> None:
+    async with Proxy(plain_redis.port).running() as proxy:
+        options = RedisOptions(key_prefix=prefix, retry_timeout=1.5)
+        async with Manager(RedisBackend(proxy.address, options)) as manager:
+            session = await manager.create("assistant", user_id="ada")
+            for number in range(10):
+                proxy.cuts = number % 4
+                await session.append_message(message(number))
+            assert await texts(session) == list(range(10))
+            assert session.version == 10
+            proxy.cuts = 1
+            async with session.turn(idempotency_key="k") as turn:
+                proxy.cuts = 2
+                await turn.append_messages([message("q"), message("a")])
+            proxy.cuts = 1
+            checkpoint = await session.checkpoint()
+            assert len(await session.list_checkpoints()) == 1
+            proxy.cuts = 1
+            await session.restore(checkpoint.id)
+            assert session.version == 13
+            proxy.cuts = 2
+            made = await manager.create("assistant", user_id="bob")
+            assert len(await manager.list("assistant", user_id="bob")) == 1
+            proxy.cuts = 1
+            await manager.delete(made.id)
+            proxy.cuts = 10_000
+            with pytest.raises(StorageError, match="redis is not reachable"):
+                await session.append_message(message("lost"))
+            proxy.cuts = 0
+            await session.append_message(message("back"))
+
+
+async def test_a_stopped_server_does_not_append_twice(tmp_path: Path, prefix: str) -> None:
+    with running_redis(tmp_path) as server:
+        options = RedisOptions(key_prefix=prefix, read_timeout=0.1, retry_timeout=30)
+        async with Manager(RedisBackend(server.address, options)) as manager:
+            session = await manager.create("assistant")
+            server.pause()
+            try:
+                appends = [asyncio.create_task(session.append_message(message(n))) for n in range(3)]
+                await asyncio.sleep(0.5)  # several attempts of each are waiting in the server's sockets
+                assert not any(append.done() for append in appends)
+            finally:
+                server.go_on()
+            await asyncio.gather(*appends)
+            assert sorted(map(str, await texts(session))) == ["0", "1", "2"]
+            assert session.version == 3
+
+
+async def test_a_restarted_server_is_used_again(tmp_path: Path, prefix: str) -> None:
+    with running_redis(tmp_path, config=("appendonly yes", "appendfsync always")) as server:
+        options = RedisOptions(key_prefix=prefix, retry_timeout=0.3)
+        async with Manager(RedisBackend(server.address, options)) as manager:
+            session = await manager.create("assistant", user_id="ada")
+            await session.append_message(message("a"))
+            server.kill()
+            with pytest.raises(StorageError, match="redis is not reachable"):
+                await session.append_message(message("lost"))
+            with pytest.raises(StorageError, match="redis is not reachable"):
+                await manager.backend.ping()
+            server.start()
+            await session.append_message(message("b"))
+            assert await texts(session) == ["a", "b"]
+            assert (await manager.get_or_create("assistant", "ada")).id == session.id
+
+
+async def test_a_full_server_fails_the_append_only(tmp_path: Path, prefix: str) -> None:
+    with running_redis(tmp_path) as server, redis.Redis(port=server.port) as client:
+        async with Manager(RedisBackend(server.address, RedisOptions(key_prefix=prefix))) as manager:
+            session = await manager.create("assistant")
+            await session.append_message(message("a"))
+            client.config_set("maxmemory", 1)
+            with pytest.raises(StorageError, match="out of memory"):
+                await session.append_message(message("b"))
+            assert await texts(session) == ["a"]
+            client.config_set("maxmemory", 0)
+            await session.append_message(message("c"))
+            assert await texts(session) == ["a", "c"]
+
+
+# -- users and TLS -----------------------------------------------------------------------------------------------
+
+
+async def refusal(address: str, options: RedisOptions) -> str:
+    """Return what the error of a backend says that cannot connect."""
+    async with Manager(RedisBackend(address, options)) as manager:
+        with pytest.raises(StorageError) as caught:
+            await manager.backend.ping()
+        return str(caught.value)
+
+
+async def test_wrong_certificates_are_refused(secured_redis: RedisServer, tmp_path: Path) -> None:
+    files = secured_redis.tls
+    assert files is not None
+    foreign = make_tls_files(tmp_path, "redis.example")
+
+    async def says(tls: RedisTLS | None) -> str:
+        options = RedisOptions(username="aixgo", password=PASSWORD, tls=tls, retry_timeout=0.1)
+        return await refusal(secured_redis.address, options)
+
+    mine = (files.cert_file, files.key_file)
+    assert "Hostname mismatch" in await says(RedisTLS(files.ca_file, *mine, "other.example"))
+    assert "IP address mismatch" in await says(RedisTLS(files.ca_file, *mine))
+    assert "not trusted" in await says(RedisTLS(foreign.ca_file, *mine, "redis.example"))
+    for wrong in (
+        RedisTLS(files.ca_file, None, None, "redis.example"),
+        RedisTLS(files.ca_file, foreign.cert_file, foreign.key_file, "redis.example"),
+        RedisTLS(tmp_path / "missing", None, None, "redis.example"),
+        None,
+    ):
+        assert "redis is not reachable" in await says(wrong)
+
+
+async def test_wrong_passwords_are_refused_and_not_repeated(
+    secured_redis: RedisServer, plain_redis: RedisServer
+) -> None:
+    files = secured_redis.tls
+    assert files is not None
+    tls = RedisTLS(files.ca_file, files.cert_file, files.key_file, "redis.example")
+    options = RedisOptions(username="aixgo", password="S3CRET-wrong", tls=tls)
+    text = await refusal(secured_redis.address, options)
+    assert text == "redis refused the user name or the password"
+    assert "S3CRET" not in repr(options)
+    nobody = await refusal(secured_redis.address, RedisOptions(tls=tls))
+    assert nobody == "redis wants a password"
+    good = RedisOptions(username="aixgo", password=PASSWORD, tls=tls, key_prefix="elsewhere:")
+    async with Manager(RedisBackend(secured_redis.address, good)) as manager:
+        with pytest.raises(StorageError, match="may not do this"):
+            await manager.create("assistant")
+    with pytest.raises(ValueError) as caught:
+        RedisBackend.from_url("redis://user:S3CRET@[bad/0")
+    assert "S3CRET" not in str(caught.value)
+    async with Manager(RedisBackend.from_url(f"redis://{plain_redis.address}/3", ttl=5)) as manager:
+        await manager.backend.ping()
+
+
+async def test_a_new_password_needs_no_restart(tmp_path: Path) -> None:
+    users = tmp_path / "users.acl"
+    users.write_text("user default on nopass ~* &* +@all\n" + acl_line("aixgo", "old", "shared:"))
+    with running_redis(tmp_path, config=(f"aclfile {users}",)) as server:
+        options = RedisOptions(username="aixgo", password="old", key_prefix="shared:")
+        async with Manager(RedisBackend(server.address, options)) as manager:
+            session = await manager.create("assistant")
+            stop = asyncio.Event()
+            written = 0
+
+            async def write() -> None:
+                nonlocal written
+                while not stop.is_set():
+                    await session.append_message(message(written))
+                    written += 1
+
+            writers = asyncio.create_task(write())
+            users.write_text("user default on nopass ~* &* +@all\n" + acl_line("aixgo", "new", "shared:"))
+            with redis.Redis(port=server.port) as client:
+                client.acl_load()
+                await manager.backend.update_credentials("aixgo", "new")  # type: ignore[attr-defined]
+                before = written
+                async with asyncio.timeout(10):
+                    while written < before + 20:
+                        await asyncio.sleep(0.01)
+                stop.set()
+                await writers
+                names = {each["user"] for each in client.client_list() if each["name"] == "aixgo"}
+            assert names == {"aixgo"}
+            assert await texts(session) == list(range(written))
+
+
+async def test_a_rotated_ca_needs_no_restart(tmp_path: Path) -> None:
+    first = make_tls_files(tmp_path, "redis.example")
+    first.require_client = False
+    port = free_port()
+    with running_redis(tmp_path / "data", tls=first, port=port) as server:
+        tls = RedisTLS(first.ca_file, server_name="redis.example")
+        async with Manager(RedisBackend(server.address, RedisOptions(tls=tls))) as manager:
+            await manager.backend.ping()
+            server.kill()
+            make_tls_files(tmp_path, "redis.example")  # another CA, in the same files
+            server.start()
+            await manager.backend.ping()
+
+
+# -- several processes -------------------------------------------------------------------------------------------
+
+
+async def test_processes_take_turns(plain_redis: RedisServer, prefix: str) -> None:
+    async with Manager(RedisBackend(plain_redis.address, RedisOptions(key_prefix=prefix))) as manager:
+        session = await manager.create("assistant")
+        store = {"address": plain_redis.address, "prefix": prefix}
+        with (
+            worker("turns", store, session.id, "one", 15) as one,
+            worker("turns", store, session.id, "two", 15) as two,
+        ):
+            assert len(lines_of(one)) == len(lines_of(two)) == 15
+        found = await texts(session)
+        assert len(found) == 60
+        for place in range(0, 60, 2):
+            question, answer = found[place], found[place + 1]
+            assert isinstance(question, list)
+            assert question[1:] == ["question", place]
+            assert answer == [question[0], "answer", place]
+
+
+async def test_processes_that_race_make_one_session(plain_redis: RedisServer, prefix: str) -> None:
+    store = {"address": plain_redis.address, "prefix": prefix}
+    with (
+        worker("get_or_create", store, "assistant", "ada") as one,
+        worker("get_or_create", store, "assistant", "ada") as two,
+        worker("get_or_create", store, "assistant", "ada") as three,
+    ):
+        assert len({tuple(lines_of(process)) for process in (one, two, three)}) == 1
+
+
+async def test_killed_writers_lose_nothing_acknowledged(plain_redis: RedisServer, prefix: str) -> None:
+    store = {"address": plain_redis.address, "prefix": prefix}
+    async with Manager(RedisBackend(plain_redis.address, RedisOptions(key_prefix=prefix))) as manager:
+        session = await manager.create("assistant")
+        for number in range(3):
+            with worker("append", store, session.id) as process:
+                acknowledged = [int(line_of(process)) for _ in range(10 + 7 * number)]
+            found = await texts(session)
+            assert found == list(range(len(found)))
+            assert len(found) >= acknowledged[-1]
+        assert (await verify(manager.backend)).ok
+
+
+async def test_a_lease_that_ran_out_cannot_write(plain_redis: RedisServer, prefix: str, client: Any) -> None:
+    options = RedisOptions(key_prefix=prefix, lease_seconds=0.3)
+    one, two = (Manager(RedisBackend(plain_redis.address, options)) for _ in range(2))
+    async with one, two:
+        session = await one.create("assistant")
+        key = f"{prefix}{{{session.id}}}:lease"
+        with pytest.raises(SessionConflictError, match="lease"):
+            async with session.turn() as turn:
+                await turn.append_message(message("stale"))
+                client.delete(key)  # as if this process had been stopped for longer than its lease
+                async with (await two.get(session.id)).turn() as other:
+                    await other.append_message(message("fresh"))
+        assert await texts(session) == ["fresh"]
+        async with session.turn() as turn:
+            for _ in range(5):  # longer than the lease: it is renewed
+                await asyncio.sleep(0.1)
+                assert client.pttl(key) > 0
+            await turn.append_message(message("renewed"))
+        assert await texts(session) == ["fresh", "renewed"]
+        assert not client.exists(key)
+
+
+async def test_an_append_waits_for_the_turn_of_another_process(plain_redis: RedisServer, prefix: str) -> None:
+    options = RedisOptions(key_prefix=prefix)
+    one, two = (Manager(RedisBackend(plain_redis.address, options)) for _ in range(2))
+    async with one, two:
+        session = await one.create("assistant")
+        other = await two.get(session.id)
+        append = asyncio.Event()
+
+        async def single() -> None:
+            await append.wait()
+            await other.append_message(message("single"))
+
+        waiting = asyncio.create_task(single())
+        async with session.turn() as turn:
+            await turn.append_message(message("question"))
+            append.set()
+            await asyncio.sleep(0.1)
+            assert not waiting.done()
+            await turn.append_message(message("answer"))
+        await waiting
+        assert await texts(session) == ["question", "answer", "single"]
+
+
+async def test_sessions_move_between_redis_and_files(
+    plain_redis: RedisServer, prefix: str, tmp_path: Path
+) -> None:
+    from aixgo.session import FileBackend
+
+    options = RedisOptions(key_prefix=prefix)
+    back = RedisOptions(key_prefix=prefix + "back:")
+    async with (
+        Manager(RedisBackend(plain_redis.address, options)) as source,
+        Manager(FileBackend(tmp_path / "files")) as files,
+        Manager(RedisBackend(plain_redis.address, back)) as target,
+    ):
+        session = await source.create("assistant", user_id="ada", metadata={"k": 1}, ttl_seconds=500)
+        await session.append_messages([message("a"), message("b")])
+        checkpoint = await session.checkpoint(metadata={"m": "x"})
+        async with session.turn(idempotency_key="key") as turn:
+            await turn.append_message(message("c"))
+        await session.restore(checkpoint.id)
+        assert await copy_sessions(source.backend, files.backend) == 1
+        assert await copy_sessions(files.backend, target.backend) == 1
+        for manager in (files, target):
+            copy = await manager.get(session.id, user_id="ada")
+            assert await copy.get_messages() == await session.get_messages()
+            assert await copy.list_checkpoints() == [checkpoint]
+            assert await copy.list_branches() == await session.list_branches()
+            assert (copy.metadata, copy.ttl_seconds, copy.version) == ({"k": 1}, 500, session.version)
+            async with copy.turn(idempotency_key="key") as turn:
+                assert turn.replayed is not None
+            await copy.append_message(message("d"))
+            await copy.restore(checkpoint.id)
+            assert await texts(copy) == ["a", "b"]
+            assert (await verify(manager.backend)).ok
