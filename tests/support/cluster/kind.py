@@ -9,15 +9,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tarfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import yaml
-from tests.support.cluster import binaries, node_image, providers
-from tests.support.cluster.cache import locked, progress
+from tests.support.cluster import binaries, image_archives, node_image, providers
+from tests.support.cluster.cache import locked, progress, work_folder
 from tests.support.cluster.commands import ClusterError, CommandError, run
 from tests.support.cluster.current import CurrentCluster
 from tests.support.cluster.kind_config import Wanted, kind_config
@@ -69,6 +68,14 @@ class _Lack:
     passing: bool = False
 
 
+@dataclass(frozen=True)
+class _Content:
+    """What a node's containerd has: images by name with their digest, and the digests of everything."""
+
+    images: dict[str, str]
+    blobs: set[str]
+
+
 class KindCluster:
     """A kind cluster of our own. Its state is in the cache folder, so every process finds the same one.
 
@@ -83,7 +90,6 @@ class KindCluster:
         self._started = self._folder / "started"
         # What is running; written when everything else is done.
         self._complete = self._folder / "complete.json"
-        self._loaded = self._folder / "loaded.json"
 
     @property
     def name(self) -> str:
@@ -149,30 +155,28 @@ class KindCluster:
         return kubectl(self.kubeconfig, *arguments, stdin=input, timeout=timeout)
 
     def load_image(self, *archives: Path) -> None:
-        """Load image archives into all nodes. Archives that all nodes have had already are skipped.
+        """Load image archives into all nodes; what the nodes have already is skipped, layer by layer.
 
         Raises:
             ClusterError: the cluster is not up, or an archive cannot be read.
         """
         provider = self._running_provider()
         with locked("kind"):
-            nodes = self._nodes(provider)
-            done: dict[str, dict[str, str]] = (
-                json.loads(self._loaded.read_text()) if self._loaded.exists() else {}
-            )
+            names = self._node_names(provider)
             for archive in archives:
-                images = archive_images(archive)
-                # Both: an image may have been deleted in a node, and a name may have got another content.
-                if all(
-                    images.items() <= done.get(node, {}).items() and set(images) <= present
-                    for node, present in nodes.items()
-                ):
+                images = image_archives.read(archive)
+                nodes = [self._content(provider, name) for name in names]
+                wanted = {name: image.digest for image in images for name in image.names}
+                if all(wanted.items() <= node.images.items() for node in nodes):
                     continue
-                progress(f"loading {', '.join(images)} into {len(nodes)} node(s)")
-                self._load(provider, archive)
-                for node in nodes:
-                    done.setdefault(node, {}).update(images)
-                self._loaded.write_text(json.dumps(done))
+                # Each node must have a layer that is left out.
+                present = set.intersection(*(node.blobs for node in nodes))
+                with work_folder(self._folder / "load") as folder:
+                    part = folder / "images.tar"
+                    spared = image_archives.write_for_nodes(archive, images, present, part)
+                    size = f"{part.stat().st_size / 1e6:.0f} MB, {spared / 1e6:.0f} MB are there already"
+                    progress(f"loading {', '.join(wanted)} into {len(names)} node(s): {size}")
+                    self._load(provider, part)
 
     def exec_node(self, node: str, *argv: str, timeout: float = 60.0) -> str:
         """Run a program on a node, such as ``aixgo-control-plane``, outside of any pod."""
@@ -256,7 +260,6 @@ class KindCluster:
             providers.named(self._started.read_text(), self._site).remove()
             self._started.unlink()
         self.kubeconfig.unlink(missing_ok=True)
-        self._loaded.unlink(missing_ok=True)
         # What kubectl knows about this cluster's API is wrong for the next one at the same address.
         shutil.rmtree(self._folder / "kubectl-cache", ignore_errors=True)
 
@@ -292,14 +295,13 @@ class KindCluster:
         label = f"label=io.x-k8s.kind.cluster={self.name}"
         return run([*command, "ps", "--filter", label, "--format", "{{.Names}}"], timeout=60, env=env).split()
 
-    def _nodes(self, provider: Provider) -> dict[str, set[str]]:
-        """Per node the names of the images that it has."""
+    def _content(self, provider: Provider, node: str) -> _Content:
         command, env = provider.engine()
-        listing = ["ctr", "--namespace", "k8s.io", "images", "list", "--quiet"]
-        return {
-            name: set(run([*command, "exec", name, *listing], timeout=60, env=env).split())
-            for name in self._node_names(provider)
-        }
+        ctr = [*command, "exec", node, "ctr", "--namespace", "k8s.io"]
+        # Columns: REF TYPE DIGEST SIZE ...
+        rows = [line.split() for line in run([*ctr, "images", "list"], timeout=60, env=env).splitlines()[1:]]
+        blobs = run([*ctr, "content", "list", "--quiet"], timeout=60, env=env).split()
+        return _Content({row[0]: row[2] for row in rows}, set(blobs))
 
     def _load(self, provider: Provider, archive: Path) -> None:
         command, env = provider.kind()
@@ -338,15 +340,3 @@ class KindCluster:
         self.kubectl(
             "-n", "kube-system", "rollout", "status", "deploy/metrics-server", "--timeout=120s", timeout=150
         )
-
-
-def archive_images(archive: Path) -> dict[str, str]:
-    """Names in an archive written by ``docker save``, each with the digest of its content."""
-    try:
-        with tarfile.open(archive) as tar:
-            member = tar.extractfile("manifest.json")
-            assert member is not None
-            manifest = json.load(member)
-    except (OSError, KeyError, tarfile.TarError) as error:
-        raise ClusterError(f"{archive} is no image archive as `docker save` writes them: {error}") from error
-    return {name: image["Config"] for image in manifest for name in image["RepoTags"] or []}
