@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import builtins  # noqa: TC003 - in the class, `type` is a field
 import dataclasses
 import uuid
 from collections.abc import Mapping  # noqa: TC003 - pydantic evaluates the annotations

@@ -1,4 +1,4 @@
-"""A real redis-server for tests: a process of its own on a free port of the loopback, killed at the end by its id."""
+"""A real redis-server for tests, on a free port of the loopback; killed at the end by its id."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ class RedisTLSFiles:
 
 @dataclass
 class RedisServer:
-    """One server. :meth:`start` and :meth:`kill` may be called again and again; the data stay in the directory."""
+    """One server.
+
+    :meth:`start` and :meth:`kill` may be called again and again; the data stay in the directory.
+    """
 
     directory: Path
     port: int = 0

@@ -1,4 +1,6 @@
-"""A process that works on sessions. Tests run several, or kill one in the middle: ``python -m tests.support.session_worker JOB STORE``.
+"""A process that works on sessions.
+
+Tests run several, or kill one in the middle: ``python -m tests.support.session_worker JOB STORE``.
 
 Every line that it writes is something that the store has acknowledged.
 """

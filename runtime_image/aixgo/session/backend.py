@@ -1,7 +1,7 @@
 """What a session backend does (Go: StorageBackend).
 
-A third party's backend implements :class:`Backend` and runs :mod:`aixgo.session.testing` against itself. The manager
-has validated every argument before it calls a backend.
+A third party's backend implements :class:`Backend` and runs :mod:`aixgo.session.testing` against itself.
+The manager has validated every argument before it calls a backend.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class Backend(Protocol):
     """A store of sessions, shared by any number of managers in any number of processes.
 
-    Every method may raise StorageError (the store did not do it, nothing was changed, later calls may work again)
-    and StorageClosedError (after :meth:`close`). Every change is all or nothing, also when the caller is cancelled,
-    and seen by every reader once the call returned.
+    Every method may raise StorageError (the store did not do it, nothing was changed, later calls may
+    work again) and StorageClosedError (after :meth:`close`). Every change is all or nothing, also when
+    the caller is cancelled, and seen by every reader once the call returned.
     """
 
     async def create(self, session: NewSession) -> SessionRecord:

@@ -1,19 +1,22 @@
 """The entries of a session's log as JSON lines, byte-compatible with what Aixgo (Go) v0.3.3 reads and writes.
 
-A log is a list of entries ``{"id", "parentId"?, "timestamp", "type", "data"}``. Every kind of store keeps the very same
-bytes, so that an entry, and the checksum of a checkpoint, survive the way from one store to another.
+A log is a list of entries ``{"id", "parentId"?, "timestamp", "type", "data"}``. Every kind of store keeps
+the very same bytes, so that an entry, and the checksum of a checkpoint, survive the way from one store to
+another.
 
-=============== ============================================================================================
-``message``     ``data`` is the message; ``parentId`` is the message before it on the same branch
-``checkpoint``  ``data`` is the checkpoint
-``metadata``    ``data.event`` says what happened: ``session`` (who the session belongs to), ``turn`` (the next
-                ``entries`` messages were committed together), ``restore`` (the branch goes on after ``entryId``).
-                Readers skip events that they do not know.
-=============== ============================================================================================
+``message``
+    ``data`` is the message; ``parentId`` is the message before it on the same branch.
+``checkpoint``
+    ``data`` is the checkpoint.
+``metadata``
+    ``data.event`` says what happened: ``session`` (who the session belongs to), ``turn`` (the next ``entries``
+    messages were committed together), ``restore`` (the branch goes on after ``entryId``). Readers skip events
+    that they do not know.
 
-Checksums: every message has a chain value, the SHA-1 of its predecessor's chain value and of its own SHA-256 (all in
-hexadecimal; the first predecessor is empty). SHA-1 because a Redis script has nothing better; it finds damage and
-tampering, it is no signature. A checkpoint's checksum is the SHA-256 of the chain value and of the checkpoint itself.
+Checksums: every message has a chain value, the SHA-1 of its predecessor's chain value and of its own
+SHA-256 (all in hexadecimal; the first predecessor is empty). SHA-1 because a Redis script has nothing
+better; it finds damage and tampering, it is no signature. A checkpoint's checksum is the SHA-256 of the
+chain value and of the checkpoint itself.
 """
 
 from __future__ import annotations
@@ -60,7 +63,7 @@ def format_time(moment: datetime) -> str:
 
 
 def parse_time(text: str) -> datetime:
-    """Return the moment of an RFC 3339 text with any offset and up to 9 digits of fraction (the last 3 are dropped).
+    """Return the moment of an RFC 3339 text with any offset, to the microsecond.
 
     Raises:
         ValueError: it is something else.
@@ -215,7 +218,10 @@ def turn_size(data: Mapping[str, Any]) -> int:
 def restore_entry(
     entry_id: str, parent_id: str, timestamp: str, checkpoint: str, target: str, message_count: int
 ) -> bytes:
-    """Return the entry after which the branch goes on at ``target``. ``parent_id`` is the leaf that was left."""
+    """Return the entry after which the branch goes on at ``target``.
+
+    ``parent_id`` is the leaf that was left.
+    """
     data = {
         "checkpointId": checkpoint,
         "entryId": target,
@@ -276,7 +282,8 @@ def checkpoint_of(data: Any) -> Checkpoint:
 def content_digest(raw: bytes, parent_id: Any) -> str:
     """Return what an entry contributes to the chain: the SHA-256 of its line without its ``parentId``.
 
-    Without: who appends on Redis does not know the parent, a script puts it in. The chain covers it all the same.
+    Without: who appends on Redis does not know the parent, a script puts it in. The chain covers it all the
+    same.
     """
     if isinstance(parent_id, str) and parent_id:
         raw = raw.replace(b',"parentId":' + orjson.dumps(parent_id), b"", 1)
@@ -298,7 +305,7 @@ def content_checksum(
     message_count: int,
     metadata: Mapping[str, Any],
 ) -> str:
-    """Return the checksum of a checkpoint: it covers every entry up to ``entry_id`` and the checkpoint itself."""
+    """Return a checksum that covers every entry up to ``entry_id`` and the checkpoint itself."""
     itself = [checkpoint_id, session_id, format_time(timestamp), entry_id, message_count, dict(metadata)]
     covered = chain.encode() + orjson.dumps(itself, option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(covered).hexdigest()

@@ -1,4 +1,7 @@
-"""Looking after a store as a whole: listing, export, import, verification. What ``aixgo session`` is made of."""
+"""Looking after a store as a whole: listing, export, import, verification.
+
+What ``aixgo session`` is made of.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +76,9 @@ async def export_session(backend: Backend, session_id: str) -> bytes:
 
 
 async def import_session(backend: Backend, data: bytes) -> SessionRecord:
-    """Make a session out of what :func:`export_session` returned. It keeps its id, its checkpoints and branches.
+    """Make a session out of what :func:`export_session` returned.
+
+    It keeps its id, its checkpoints and branches.
 
     Raises:
         SessionConflictError: there is a session with this id.

@@ -61,10 +61,10 @@ class LogIndex:
         self._chains: list[str] = []
         self._turn: _OpenTurn | None = None
 
-    # -- reading a log ---------------------------------------------------------------------------------------------
+    # -- reading a log -----------------------------------------------------------------------------------
 
     def feed(self, raw: bytes, start: int, end: int) -> None:
-        """Take the next line, without its line feed; ``start`` and ``end`` (with the line feed) are its place.
+        """Take the next line. Its place is ``start`` to ``end``, which counts the line feed.
 
         Raises:
             ValueError: it is no entry, or not one that may stand here.
@@ -162,7 +162,7 @@ class LogIndex:
         if moment is not None:
             self.updated_at = max(self.updated_at or moment, moment)
 
-    # -- asking ----------------------------------------------------------------------------------------------------
+    # -- asking ------------------------------------------------------------------------------------------
 
     @property
     def node_count(self) -> int:
@@ -280,8 +280,8 @@ def feed_lines(index: LogIndex, data: bytes, base: int, first_line: int = 1) -> 
     """Feed every complete line of ``data``, which begins at ``base`` in the log.
 
     Returns:
-        None if the log counts up to the last complete line, else where a tail begins that was torn by a crash: an
-        incomplete line, an incomplete turn, or garbage that nothing follows.
+        None if the log counts up to the last complete line, else where a tail begins that was torn by a
+        crash: an incomplete line, an incomplete turn, or garbage that nothing follows.
 
     Raises:
         SessionCorruptedError: a line in the middle is no entry.
@@ -329,7 +329,10 @@ def index_lines(session_id: str, lines: list[bytes]) -> LogIndex:
 
 
 def readable_lines(lines: list[bytes]) -> list[bytes]:
-    """Return the lines of a damaged log that are entries. Of a damaged turn the messages that are left are kept."""
+    """Return the lines of a damaged log that are entries.
+
+    Of a damaged turn the messages that are left are kept.
+    """
     kept: list[bytes] = []
     turn: list[bytes] = []
     wanted = 0

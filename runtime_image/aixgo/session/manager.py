@@ -56,7 +56,8 @@ class Manager:
             agent_name: The agent that the conversation is with.
             user_id: The owner.
             metadata: Anything that JSON can express.
-            ttl_seconds: Seconds after the last change until the session goes. None: the backend's default. 0: never.
+            ttl_seconds: Seconds after the last change until the session goes. None: the backend's
+                default. 0: never.
             session_id: Its id. None: a new one.
 
         Raises:
@@ -96,7 +97,8 @@ class Manager:
     ) -> Session:
         """Return the newest session of an agent and a user, or make one (Go: GetOrCreate).
 
-        However many callers, replicas or processes race: one session per pair. Without a user it is always a new one.
+        However many callers, replicas or processes race: one session per pair. Without a user it is
+        always a new one.
         """
         new = self._new_session(agent_name, user_id, metadata, ttl_seconds, None)
         if not user_id:

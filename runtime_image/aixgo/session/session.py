@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class Session:
     """A session. Managers make them; all that one manager hands out for one id are the same object.
 
-    What its properties say is what this process last heard of the store; :meth:`get_messages` always asks the store.
-    Every method that talks to the store may raise StorageError (nothing was changed), StorageClosedError and
-    SessionNotFoundError (the session was deleted, or its time to live is over).
+    What its properties say is what this process last heard of the store; :meth:`get_messages` always asks
+    the store. Every method that talks to the store may raise StorageError (nothing was changed),
+    StorageClosedError and SessionNotFoundError (the session was deleted, or its time to live is over).
     """
 
     def __init__(self, backend: Backend, record: SessionRecord) -> None:
@@ -86,8 +86,8 @@ class Session:
     async def append_message(self, message: Message, *, expected_version: int | None = None) -> None:
         """Append a message (Go: AppendMessage). It is durable when this returns.
 
-        Inside ``async with session.turn()`` of the same task it becomes part of the turn. While a turn of somebody
-        else is running, it waits.
+        Inside ``async with session.turn()`` of the same task it becomes part of the turn. While a turn of
+        somebody else is running, it waits.
 
         Args:
             message: What to append.
@@ -122,7 +122,8 @@ class Session:
         Args:
             limit: Only the newest ``limit``. None: all.
             before: Only those before the message with this id: the previous page.
-            branch: Of the branch with this newest entry, see :meth:`list_branches`. None: of the current branch.
+            branch: Of the branch with this newest entry, see :meth:`list_branches`. None: of the current
+                branch.
 
         Raises:
             ValueError: a negative limit, no such message, no such branch.
@@ -148,7 +149,9 @@ class Session:
         return await self._backend.list_checkpoints(self.id)
 
     async def restore(self, checkpoint_id: str) -> None:
-        """Go back to a checkpoint, for every reader everywhere (Go: Restore). What came after it stays as a branch.
+        """Go back to a checkpoint, for every reader everywhere (Go: Restore).
+
+        What came after it stays as a branch.
 
         Raises:
             CheckpointNotFoundError: there is no such checkpoint.
@@ -164,7 +167,8 @@ class Session:
         """Return a turn: ``async with session.turn() as turn:`` (see :class:`Turn`).
 
         Args:
-            idempotency_key: Remembered with what the turn commits. When a turn with this key was committed before,
+            idempotency_key: Remembered with what the turn commits. When a turn with this key was
+                committed before,
                 ``turn.replayed`` holds its messages and nothing more can be added.
             timeout: Seconds to wait for other turns of the session. None: until cancelled.
         """

@@ -1,4 +1,6 @@
-"""The conformance suite of session backends. Those of this library and those of third parties run the same tests.
+"""The conformance suite of session backends.
+
+Those of this library and those of third parties run the same tests.
 
 With pytest-asyncio in its mode ``auto``::
 
@@ -11,7 +13,8 @@ With pytest-asyncio in its mode ``auto``::
             return MyBackend(self.directory)
 """
 
-# ruff: noqa: S101 - these are tests
+# These are tests: they assert, and their names say what they test.
+# ruff: noqa: S101, D102, PT017
 
 from __future__ import annotations
 
@@ -95,7 +98,7 @@ class BackendConformance:
         async with Manager(await self.open_backend()) as manager:
             yield manager
 
-    # -- sessions --------------------------------------------------------------------------------------------------
+    # -- sessions ----------------------------------------------------------------------------------------
 
     async def test_a_created_session_is_found_again(self) -> None:
         metadata = {"topic": "Größe", "nested": {"n": [1, 2.5, None, True]}}
@@ -238,7 +241,7 @@ class BackendConformance:
             assert (await manager.get_or_create("assistant", "bob")).id != left.id
             assert used.ttl_seconds == 0.8
 
-    # -- messages --------------------------------------------------------------------------------------------------
+    # -- messages ----------------------------------------------------------------------------------------
 
     async def test_messages_come_back_as_they_were(self) -> None:
         hard = ["", "日本語 \u2028\u2029 <&>", "line\r\n\ttab", "nul \0 del \x7f", "\ufeffbom", 'q"\\', "😀"]
@@ -334,7 +337,7 @@ class BackendConformance:
             await one.delete(session.id)
             await fails(seen.get_messages(), SessionNotFoundError)
 
-    # -- checkpoints -----------------------------------------------------------------------------------------------
+    # -- checkpoints -------------------------------------------------------------------------------------
 
     async def test_restore_is_durable_and_keeps_branches(self) -> None:
         async with self.manager() as manager:
@@ -407,7 +410,7 @@ class BackendConformance:
             await fails(session.restore("../x"), InvalidPathComponentError, "invalid checkpoint ID: ")
             assert (session.version, texts(await session.get_messages())) == (1, ['"a"'])
 
-    # -- turns -----------------------------------------------------------------------------------------------------
+    # -- turns -------------------------------------------------------------------------------------------
 
     async def test_a_turn_is_committed_at_its_end(self) -> None:
         async with self.manager() as manager:
@@ -532,7 +535,7 @@ class BackendConformance:
             await backend.release_lease(fresh)
             assert texts(await session.get_messages()) == ['"fresh"']
 
-    # -- bad input, closing, moving --------------------------------------------------------------------------------
+    # -- bad input, closing, moving ----------------------------------------------------------------------
 
     async def test_bad_names_are_refused(self) -> None:
         async with self.manager() as manager:

@@ -35,8 +35,9 @@ def active_turn(session: Session) -> Turn | None:
 class Turn:
     """Exclusive use of a session, across all processes, as an ``async with`` block.
 
-    What :meth:`append_message` adds is committed together when the block ends, and not at all when it raises or is
-    cancelled. A turn whose lease was lost, because the process was stopped for too long, cannot commit.
+    What :meth:`append_message` adds is committed together when the block ends, and not at all when it
+    raises or is cancelled. A turn whose lease was lost, because the process was stopped for too long,
+    cannot commit.
 
     Raises (on entering): SessionNotFoundError, StorageError, SessionConflictError (the session was busy for
     ``timeout`` seconds). Raises (on leaving): SessionConflictError (the lease was lost), StorageError.

@@ -52,7 +52,8 @@ class Checkpoint:
     timestamp: datetime
     #: The newest entry that the checkpoint covers; "" for an empty session.
     entry_id: str
-    #: Hexadecimal; covers the content of every entry up to :attr:`entry_id`, see :mod:`aixgo.session.formats`.
+    #: Hexadecimal; covers the content of every entry up to :attr:`entry_id`, see
+    #: :mod:`aixgo.session.formats`.
     checksum: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
     #: Number of messages it covers. None in checkpoints of Aixgo (Go), whose checksum covers entry ids only.
@@ -71,7 +72,10 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to change a session, held by one turn. ``token`` is checked in the same step as each write."""
+    """The right to change a session, held by one turn.
+
+    ``token`` is checked in the same step as each write.
+    """
 
     session_id: str
     token: str

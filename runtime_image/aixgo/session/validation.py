@@ -12,7 +12,8 @@ from aixgo.message import Message
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-#: Longest agent name, session id or checkpoint id, in bytes of UTF-8: the file system allows 255 with the suffix.
+#: Longest agent name, session id or checkpoint id, in bytes of UTF-8: the file system allows 255 with the
+#: suffix.
 MAX_NAME_BYTES: Final = 200
 #: Longest user id, in bytes of UTF-8.
 MAX_USER_ID_BYTES: Final = 1024
@@ -40,7 +41,10 @@ def session_id(value: str) -> str:
 
 
 def new_session_id(value: str) -> str:
-    """Return ``value`` if a session may be created with it. Braces would break the hash tag of its Redis keys."""
+    """Return ``value`` if a session may be created with it.
+
+    Braces would break the hash tag of its Redis keys.
+    """
     if isinstance(value, str) and ("{" in value or "}" in value):
         raise InvalidPathComponentError("invalid session ID: braces are not allowed")
     return session_id(value)

@@ -1,5 +1,7 @@
 """Directories that Aixgo (Go) v0.3.3 wrote open as they are."""
 
+# ruff: noqa: ASYNC240 - files and servers are looked at from the side
+
 from __future__ import annotations
 
 import json

@@ -1,5 +1,7 @@
 """What only the file backend must do: crashes, tampering, locks, rights, full disks."""
 
+# ruff: noqa: ASYNC240, PT012 - files and servers are looked at from the side
+
 from __future__ import annotations
 
 import asyncio
@@ -13,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.support.session_processes import line_of, lines_of, worker
 
 from aixgo import Message
 from aixgo.session import (
@@ -26,7 +29,6 @@ from aixgo.session import (
 )
 from aixgo.session.file import paths
 from aixgo.session.inspect import verify
-from tests.support.session_processes import line_of, lines_of, worker
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ async def conversation(directory: Path, *payloads: object) -> tuple[str, Path]:
     return session.id, directory / "assistant" / f"{session.id}.jsonl"
 
 
-# -- crashes -----------------------------------------------------------------------------------------------------
+# -- crashes ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kept", [1, 50, -1])
@@ -158,7 +160,7 @@ async def test_killed_writers_lose_nothing_acknowledged(directory: Path, durabil
         assert all(json.loads(line) for line in log.read_bytes().split(b"\n")[:-1])
 
 
-# -- tampering ---------------------------------------------------------------------------------------------------
+# -- tampering -------------------------------------------------------------------------------------------
 
 
 def change_content(lines: list[bytes]) -> list[bytes]:
@@ -210,7 +212,7 @@ async def test_a_tampered_checkpoint_is_refused(directory: Path, tamper: object,
         assert log.read_bytes() == changed
 
 
-# -- the index ---------------------------------------------------------------------------------------------------
+# -- the index -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("damage", ["lost", "empty", "partial", "stale", "no object"])
@@ -241,7 +243,7 @@ async def test_the_index_is_rebuilt(directory: Path, damage: str) -> None:
     assert entry["currentLeaf"] == found.current_leaf
 
 
-# -- several processes -------------------------------------------------------------------------------------------
+# -- several processes -----------------------------------------------------------------------------------
 
 
 async def test_one_process_writes_and_others_read(directory: Path) -> None:
@@ -286,7 +288,7 @@ async def test_a_replaced_lock_file_stops_the_writer(directory: Path) -> None:
             assert await texts(session) == ["new writer"]
 
 
-# -- rights, links, disks ----------------------------------------------------------------------------------------
+# -- rights, links, disks --------------------------------------------------------------------------------
 
 
 async def test_nobody_else_can_read(directory: Path) -> None:

@@ -1,4 +1,6 @@
-"""What only the Redis backend must do: keys, lost connections, TLS and users, tampering, several processes."""
+"""What only the Redis backend must do: keys, lost connections, TLS, tampering, several processes."""
+
+# ruff: noqa: ASYNC110, PT012 - files and servers are looked at from the side
 
 from __future__ import annotations
 
@@ -12,6 +14,9 @@ from typing import Any
 
 import pytest
 import redis
+from tests.integration.session.conftest import PASSWORD, acl_line, make_tls_files
+from tests.support.redis_server import RedisServer, free_port, running_redis
+from tests.support.session_processes import line_of, lines_of, worker
 
 from aixgo import Message
 from aixgo.session import (
@@ -25,9 +30,6 @@ from aixgo.session import (
     StorageError,
 )
 from aixgo.session.inspect import copy_sessions, verify
-from tests.integration.session.conftest import PASSWORD, acl_line, make_tls_files
-from tests.support.redis_server import RedisServer, free_port, running_redis
-from tests.support.session_processes import line_of, lines_of, worker
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ async def texts(session: Session) -> list[object]:
     return [json.loads(each.payload) for each in await session.get_messages()]
 
 
-# -- keys --------------------------------------------------------------------------------------------------------
+# -- keys ------------------------------------------------------------------------------------------------
 
 
 async def test_keys_have_the_prefix_the_hash_tag_and_one_time_to_live(
@@ -114,7 +116,7 @@ async def test_an_append_is_one_round_trip(plain_redis: RedisServer, prefix: str
         assert not {"cmdstat_eval", "cmdstat_multi", "cmdstat_watch", "cmdstat_hgetall"} & set(stats)
 
 
-# -- tampering ---------------------------------------------------------------------------------------------------
+# -- tampering -------------------------------------------------------------------------------------------
 
 
 def set_entry(client: Any, key: str) -> None:
@@ -164,7 +166,7 @@ async def test_a_tampered_checkpoint_is_refused(
         assert {key: client.dump(key) for key in client.scan_iter(f"{prefix}*")} == before
 
 
-# -- lost connections --------------------------------------------------------------------------------------------
+# -- lost connections ------------------------------------------------------------------------------------
 
 
 class Proxy:
@@ -178,7 +180,7 @@ class Proxy:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Proxy]:
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.address = "127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+        self.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with server:
             yield self
 
@@ -278,7 +280,7 @@ async def test_a_full_server_fails_the_append_only(tmp_path: Path, prefix: str) 
             assert await texts(session) == ["a", "c"]
 
 
-# -- users and TLS -----------------------------------------------------------------------------------------------
+# -- users and TLS ---------------------------------------------------------------------------------------
 
 
 async def refusal(address: str, options: RedisOptions) -> str:
@@ -380,7 +382,7 @@ async def test_a_rotated_ca_needs_no_restart(tmp_path: Path) -> None:
             await manager.backend.ping()
 
 
-# -- several processes -------------------------------------------------------------------------------------------
+# -- several processes -----------------------------------------------------------------------------------
 
 
 async def test_processes_take_turns(plain_redis: RedisServer, prefix: str) -> None:

@@ -49,12 +49,12 @@ _LOCK_INTERVAL: Final = 0.02
 class FileBackend:
     """A directory of sessions. One process writes at a time, any number read.
 
-    The first write takes the store's lock; it is held until :meth:`close`. A write while another process has it waits
-    ``lock_timeout`` seconds and then fails with a StorageError that says who has it.
+    The first write takes the store's lock; it is held until :meth:`close`. A write while another process
+    has it waits ``lock_timeout`` seconds and then fails with a StorageError that says who has it.
 
     Args:
         path: The directory. ``~`` is expanded. None: ``~/.aixgo/sessions``.
-        durability: ``fsync``: what was acknowledged survives power loss. ``os``: it survives the process only.
+        durability: ``fsync``: what was acknowledged survives power loss. ``os``: only the process.
         ttl: Sliding time to live, in seconds, of sessions that have none of their own. None or 0: none.
         lock_timeout: Seconds that a write waits for another process.
         threads: How many operations touch the disk at once.
@@ -298,7 +298,7 @@ class FileBackend:
         await asyncio.sleep(_LOCK_INTERVAL)
 
     async def _run(self, what: str, work: Callable[[], T]) -> T:
-        """Do something that blocks in a thread, and see it through even if the caller is cancelled meanwhile."""
+        """Do something that blocks in a thread; see it through even if the caller is cancelled."""
         if self._closed:
             raise StorageClosedError
         if not self._opened:

@@ -1,4 +1,4 @@
-"""The files beside the logs that Aixgo (Go) writes: ``sessions.json``, an index, and ``checkpoints/<id>.json``."""
+"""What Aixgo (Go) writes beside the logs: the index ``sessions.json`` and ``checkpoints/<id>.json``."""
 
 from __future__ import annotations
 
@@ -35,6 +35,25 @@ def read_index(agent_fd: int) -> Index | None:
     return {key: value for key, value in index.items() if isinstance(value, dict)}
 
 
+class IndexCache:
+    """The indexes of a store, parsed again only when their file was replaced or written."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[tuple[int, ...], Index | None]] = {}
+
+    def get(self, agent_name: str, agent_fd: int) -> Index:
+        """Return an agent's index; empty if there is none. It must not be changed."""
+        try:
+            status = os.stat(INDEX_FILE, dir_fd=agent_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return {}
+        stamp = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        known = self._known.get(agent_name)
+        if known is None or known[0] != stamp:
+            known = self._known[agent_name] = (stamp, read_index(agent_fd))
+        return known[1] or {}
+
+
 def index_is_damaged(agent_fd: int) -> bool:
     """Say whether there is an index that cannot be read. That there is none is no damage."""
     return paths.read_file(INDEX_FILE, agent_fd) is not None and read_index(agent_fd) is None
@@ -61,7 +80,7 @@ def index_entry(record: SessionRecord) -> dict[str, Any]:
 
 
 def is_without_log(entry: dict[str, Any]) -> bool:
-    """Say whether an index entry may be a session of which there is no log: Aixgo makes the log at the first append."""
+    """Say whether an index entry may be a session without a log: Aixgo makes it at the first append."""
     return not entry.get("messageCount") and not entry.get("currentLeaf") and "version" not in entry
 
 

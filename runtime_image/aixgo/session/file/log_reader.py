@@ -40,7 +40,7 @@ class LogReader:
         session_id: str,
         *,
         durable: bool,
-        default_ttl: float,
+        indexes: legacy.IndexCache,
         is_writer: Callable[[], bool],
         report: Callable[[Repair], None],
     ) -> None:
@@ -48,7 +48,7 @@ class LogReader:
         self.session_id = session_id
         self._directories = directories
         self._durable = durable
-        self._default_ttl = default_ttl
+        self._indexes = indexes
         self._is_writer = is_writer
         self._report = report
         self._index = LogIndex(session_id)
@@ -64,7 +64,7 @@ class LogReader:
     def _agent_fd(self) -> int:
         return self._directories.open_agent(self.agent_name)
 
-    # -- reading ---------------------------------------------------------------------------------------------------
+    # -- reading -----------------------------------------------------------------------------------------
 
     def refresh(self, *, repair: bool = False) -> LogIndex:
         """Read what was written since the last time.
@@ -91,7 +91,7 @@ class LogReader:
     def _without_log(self) -> LogIndex:
         self._index, self._stamp = LogIndex(self.session_id), None
         try:
-            entry = (legacy.read_index(self._agent_fd()) or {}).get(self.session_id)
+            entry = self._indexes.get(self.agent_name, self._agent_fd()).get(self.session_id)
         except FileNotFoundError:
             entry = None
         if entry is None or not legacy.is_without_log(entry):
@@ -103,8 +103,9 @@ class LogReader:
         stamp = stamp_of(fd)
         if stamp == self._stamp and (stamp[1] == self._index.size or not repair):
             return
-        # A reader goes on where it stopped when the writer appended. The writer knows its own changes; when somebody
-        # else touched the file, it reads everything again, so that no tampering is overlooked.
+        # A reader goes on where it stopped when the writer appended. The writer knows its own changes;
+        # when somebody else touched the file, it reads everything again, so that no tampering is
+        # overlooked.
         grown = self._stamp is not None and (
             stamp == self._stamp
             or (not self._is_writer() and stamp[0] == self._stamp[0] and stamp[1] > self._stamp[1])
@@ -127,9 +128,9 @@ class LogReader:
             self._apply_legacy_index(agent)
 
     def _apply_legacy_index(self, agent: int) -> None:
-        """Take what only the index of Aixgo (Go) knows: the owner, and a restore that nothing was appended after."""
+        """Take what only the index of Aixgo (Go) knows: the owner, a restore that nothing followed."""
         index = self._index
-        entry = (legacy.read_index(agent) or {}).get(self.session_id)
+        entry = self._indexes.get(self.agent_name, agent).get(self.session_id)
         if entry is None and index.node_count == 0:
             self._stamp = None
             raise SessionNotFoundError  # what is left of a creation that did not come to its end
@@ -179,7 +180,7 @@ class LogReader:
         if index.session is None:
             updated = max(updated, formats.time_or_none(self._legacy.get("updatedAt")) or updated)
         metadata = session.get("metadata")
-        ttl = session.get("ttlSeconds", 0 if index.session is not None else self._default_ttl)
+        ttl = session.get("ttlSeconds", 0)
         return SessionRecord(
             id=self.session_id,
             agent_name=self.agent_name,

@@ -164,7 +164,9 @@ class SessionLog(LogReader):
         return f"{self.session_id}.damaged"
 
     def salvage(self) -> str:
-        """Drop what is no entry from a damaged log. The log as it was is kept beside it, as ``<session>.damaged``.
+        """Drop what is no entry from a damaged log.
+
+        The log as it was is kept beside it, as ``<session>.damaged``.
 
         Returns:
             What was done, for people.

@@ -1,4 +1,4 @@
-"""Directories and files of a store: opened relative to their parent, never through a symbolic link, closed to others."""
+"""Directories and files of a store: never opened through a symbolic link, closed to others."""
 
 from __future__ import annotations
 

@@ -44,6 +44,7 @@ class FileStore:
         self.default_ttl = default_ttl
         #: What was put right since this object was made.
         self.repairs: list[Repair] = []
+        self._indexes = legacy.IndexCache()
         self._logs: dict[tuple[str, str], SessionLog] = {}
         #: Session id -> agent, as far as it was looked up.
         self._homes: dict[str, str] = {}
@@ -54,7 +55,10 @@ class FileStore:
         self._owners = threading.Lock()
 
     def recover(self) -> None:
-        """Cut what a crash tore, if there was one and no writer is alive. Called once, before anything else."""
+        """Cut what a crash tore, if there was one and no writer is alive.
+
+        Called once, before anything else.
+        """
         try:
             self.directories.open_base(create=False)
             if not self.lock.held and self.lock.try_acquire():
@@ -86,9 +90,9 @@ class FileStore:
         if not self.lock.left_by_a_crash:
             return
         for agent_name in self.directories.agent_names():
-            with contextlib.suppress(FileNotFoundError, InvalidPathComponentError):
-                agent = self.directories.open_agent(agent_name)
-                for session_id in self._log_ids(agent):
+            agent = self.directories.open_agent(agent_name)
+            for session_id in self._log_ids(agent):
+                with contextlib.suppress(FileNotFoundError, InvalidPathComponentError):
                     self._recover_session(agent, agent_name, session_id)
         self.lock.left_by_a_crash = False
 
@@ -114,7 +118,7 @@ class FileStore:
         self.repairs.append(repair)
         _logger.warning("session %s of agent %s: %s", repair.session_id, repair.agent_name, repair.text)
 
-    # -- finding sessions ------------------------------------------------------------------------------------------
+    # -- finding sessions --------------------------------------------------------------------------------
 
     def log(self, agent_name: str, session_id: str) -> SessionLog:
         """Return the log of a session, whether or not there is one on the disk."""
@@ -127,7 +131,7 @@ class FileStore:
                     agent_name,
                     session_id,
                     durable=self.durable,
-                    default_ttl=self.default_ttl,
+                    indexes=self._indexes,
                     is_writer=lambda: self.lock.held,
                     report=self.note,
                 )
@@ -165,7 +169,7 @@ class FileStore:
         try:
             os.stat(session_id + _SUFFIX, dir_fd=agent, follow_symlinks=False)
         except FileNotFoundError:
-            entry = (legacy.read_index(agent) or {}).get(session_id)
+            entry = self._indexes.get(agent_name, agent).get(session_id)
             return entry is not None and legacy.is_without_log(entry)
         return True
 
@@ -174,19 +178,22 @@ class FileStore:
         return [name for name in self.directories.agent_names() if self.session_ids(name)]
 
     def session_ids(self, agent_name: str) -> list[str]:
-        """Return the ids of all sessions of an agent, sorted: those with a log, and those that are only indexed."""
+        """Return the ids of all sessions of an agent, sorted: with a log, or only indexed."""
         try:
             agent = self.directories.open_agent(agent_name)
         except (FileNotFoundError, NotADirectoryError):
             return []
         ids = set(self._log_ids(agent))
-        for session_id, entry in (legacy.read_index(agent) or {}).items():
+        for session_id, entry in self._indexes.get(agent_name, agent).items():
             if legacy.is_without_log(entry) and validation.is_component(session_id):
                 ids.add(session_id)
         return sorted(ids)
 
     def records(self, agent_name: str, user_id: str | None) -> list[SessionRecord]:
-        """Return the sessions of an agent, newest update first. What cannot be read is logged and left out."""
+        """Return the sessions of an agent, newest update first.
+
+        What cannot be read is logged and left out.
+        """
         now = datetime.now(UTC)
         records: list[SessionRecord] = []
         for session_id in self.session_ids(agent_name):
@@ -214,7 +221,7 @@ class FileStore:
         ids = [name.removesuffix(_SUFFIX) for name in names]
         return [session_id for session_id in ids if validation.is_component(session_id)]
 
-    # -- changing sessions (the caller holds the store's lock) -----------------------------------------------------
+    # -- changing sessions (the caller holds the store's lock) -------------------------------------------
 
     def create(self, session: NewSession) -> SessionRecord:
         """Make a session.
@@ -302,7 +309,7 @@ class FileStore:
         if not os.access(".", os.R_OK | os.W_OK | os.X_OK, dir_fd=fd):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    # -- the index -------------------------------------------------------------------------------------------------
+    # -- the index ---------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Bring the indexes up to date and give the lock back."""

@@ -190,7 +190,10 @@ class RedisBackend(RedisHistory):
         return record
 
     async def _send(self, client: Client, session_id: str, new: transfer.Import) -> None:
-        """Write everything but ``meta``: without it there is no session. If this breaks off, it goes by itself."""
+        """Write everything but ``meta``: without it there is no session.
+
+        If this breaks off, it goes by itself.
+        """
         _, entries, checkpoints, turns, _, events, _ = keys = self._keys.session(session_id)
         await client.delete(*keys)
         hour_ms = 3_600_000

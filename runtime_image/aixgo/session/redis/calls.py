@@ -1,4 +1,4 @@
-"""Calling Redis: trying again where that is safe, and errors that say what is wrong without a secret or an address."""
+"""Calling Redis: trying again, and errors that say what is wrong without a secret or an address."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: The connection is lost, or the server cannot answer for the moment. The call may or may not have been executed.
+#: The connection is lost, or the server cannot answer for the moment. The call may or may not have been
+#: executed.
 _TRANSIENT: Final = (
     redis_errors.ConnectionError,
     redis_errors.TimeoutError,
@@ -55,7 +56,10 @@ _REPLIES: Final = {
 
 
 class Calls:
-    """Calls to one Redis. A call is repeated when its answer was lost: scripts recognise what they did before."""
+    """Calls to one Redis.
+
+    A call is repeated when its answer was lost: scripts recognise what they did before.
+    """
 
     def __init__(self, client: Client, retry_timeout: float) -> None:
         self._client = client
@@ -70,7 +74,7 @@ class Calls:
         return await self.call(lambda client, _: run_script(client, script, keys, args))
 
     async def call(self, work: Callable[[Client, int], Awaitable[T]]) -> T:
-        """Do something with the client; the second argument is how often it was tried before. Raises as :meth:`run`."""
+        """Do something with the client; ``work`` learns how often it was tried. Raises as :meth:`run`."""
         deadline = time.monotonic() + self._retry_timeout
         attempt = 0
         while True:
@@ -91,7 +95,7 @@ class Calls:
 
 
 async def run_script(client: Client, script: Script, keys: list[str], args: list[Any]) -> Any:
-    """Run a script by its SHA-1; send it once when the server does not know it (after a restart or a failover)."""
+    """Run a script by its SHA-1; send it when the server does not know it, as after a restart."""
     try:
         return await client.evalsha(script.sha, len(keys), *keys, *args)
     except redis_errors.NoScriptError:

@@ -48,7 +48,7 @@ class Credentials(CredentialProvider):
 
 
 def tls_context(tls: RedisTLS) -> ssl.SSLContext:
-    """Return a context with the files as they are now: TLS 1.2 or newer, the server's name and chain are checked.
+    """Return a context with the files as they are now; it checks name and chain of the server.
 
     Raises:
         OSError: a file cannot be read, or is no certificate or key.
@@ -61,7 +61,10 @@ def tls_context(tls: RedisTLS) -> ssl.SSLContext:
 
 
 class _TLSArguments(Connection):
-    """Dials with TLS. Not redis-py's own TLS: that cannot check another name than the host, nor read files again."""
+    """Dials with TLS.
+
+    Not redis-py's own TLS: that cannot check another name than the host, nor read files again.
+    """
 
     def __init__(self, *, tls: RedisTLS, **kwargs: Any) -> None:
         super().__init__(**kwargs)

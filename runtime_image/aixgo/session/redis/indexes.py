@@ -1,6 +1,7 @@
 """Which sessions there are: per agent, and per user of an agent, newest update first.
 
-On a server that is no cluster the scripts keep the indexes together with the session. On a cluster they are in other
+On a server that is no cluster the scripts keep the indexes together with the session. On a cluster they
+are in other
 slots: they are brought up to date in calls of their own, and whoever reads them puts right what is behind.
 """
 

@@ -1,4 +1,7 @@
-"""Names of the keys. All keys of a session carry its id as a hash tag: they are in one slot of a Redis Cluster."""
+"""Names of the keys.
+
+All keys of a session carry its id as a hash tag: they are in one slot of a Redis Cluster.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ class Keys:
 
 
 def ranges(text: str) -> Iterator[tuple[int, int]]:
-    """Yield the ranges of a text such as ``0:3,7:12``: first and last (exclusive) place in the list of entries."""
+    """Yield the ranges of a text such as ``0:3,7:12``: places in the list of entries, the last exclusive."""
     for part in text.split(",") if text else ():
         first, _, last = part.partition(":")
         yield int(first), int(last)

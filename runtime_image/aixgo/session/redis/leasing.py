@@ -1,4 +1,4 @@
-"""Turns across processes: a lease is a key that runs out, its value is checked in the same step as each write."""
+"""Turns across processes: a lease is a key that runs out; each write checks it in the same step."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def parse_addresses(address: str | Sequence[str]) -> list[Address]:
 
 
 def parse_url(url: str) -> tuple[str, dict[str, object]]:
-    """Return the address of ``redis://[user[:password]@]host[:port][/db]``, or ``rediss://`` with TLS, and the rest.
+    """Return address and options of ``redis[s]://[user[:password]@]host[:port][/db]``.
 
     Raises:
         ValueError: it is no such URL. The text does not repeat it: it may hold a password.

@@ -31,7 +31,10 @@ def micros(value: datetime) -> int:
 
 
 def escape(text: str) -> str:
-    """Return a text as it is inside a JSON string. Entry ids are kept like this: scripts paste them into entries."""
+    """Return a text as it is inside a JSON string.
+
+    Entry ids are kept like this: scripts paste them into entries.
+    """
     return orjson.dumps(text)[1:-1].decode()
 
 
@@ -119,7 +122,10 @@ def checkpoint_body(checkpoint_id: str, timestamp: datetime, metadata: Mapping[s
 
 
 def checkpoint_record(body: bytes, leaf: str, chain: str, count: int, places: str, length: int) -> bytes:
-    """Return a record as the script makes it. All places are in the older ranges: its newest range is empty."""
+    """Return a record as the script makes it.
+
+    All places are in the older ranges: its newest range is empty.
+    """
     fields = [body.decode(), leaf, chain, str(count), places, str(length), str(length)]
     text = "\n".join(fields)
     return f"{text}\n{_seal(text)}".encode()
