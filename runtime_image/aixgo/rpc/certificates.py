@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 #: A chain longer than this is refused.
 MAX_CHAIN = 8
-FILES = (TLS_CERT, TLS_KEY, TLS_CA)
+#: Seconds until a refused version is looked at again.
+RETRY_SECONDS = 5.0
 
 Purpose = Literal["server", "client"]
 USAGES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
@@ -86,29 +88,67 @@ def check_bundle(
     )
 
 
-def load_bundle(directory: Path, purpose: Purpose = "server") -> CertificateBundle:
-    """Read ``tls.crt``, ``tls.key`` and ``ca.crt`` of one version of ``directory`` and check them.
+@dataclass(frozen=True, slots=True)
+class CertificateFiles:
+    """Where a certificate chain, its key and the CAs to trust are, all PEM."""
+
+    certificate: Path
+    key: Path
+    ca: Path
+
+    @classmethod
+    def in_directory(cls, directory: Path) -> CertificateFiles:
+        """Return the files ``tls.crt``, ``tls.key`` and ``ca.crt`` of a directory."""
+        return cls(directory / TLS_CERT, directory / TLS_KEY, directory / TLS_CA)
+
+    def stamp(self) -> Stamp:
+        """Return what changes when one of the files is replaced."""
+        return tuple(stamp(parent, names) for parent, names in self._by_directory().items())
+
+    def read(self) -> tuple[bytes, bytes, bytes]:
+        """Return the content of the files; those of one directory are of one version of it.
+
+        Raises:
+            OSError: one cannot be read.
+        """
+        content = {
+            parent / name: data
+            for parent, names in self._by_directory().items()
+            for name, data in read_together(parent, names).items()
+        }
+        return content[self.certificate], content[self.key], content[self.ca]
+
+    def _by_directory(self) -> dict[Path, list[str]]:
+        groups: dict[Path, list[str]] = {}
+        for path in (self.certificate, self.key, self.ca):
+            groups.setdefault(path.parent, []).append(path.name)
+        return groups
+
+
+def load_bundle(source: Path | CertificateFiles, purpose: Purpose = "server") -> CertificateBundle:
+    """Read the files and check them. A directory stands for its ``tls.crt``, ``tls.key`` and ``ca.crt``.
 
     Raises:
-        InvalidCertificateError: a file is missing or unreadable, or the bundle cannot serve.
+        InvalidCertificateError: a file is missing or unreadable, or the bundle cannot be used.
     """
+    files = CertificateFiles.in_directory(source) if isinstance(source, Path) else source
     try:
-        files = read_together(directory, FILES)
+        certificate, key, ca = files.read()
     except OSError as error:
         name = Path(error.filename).name if error.filename else "a file"
         raise InvalidCertificateError(f"cannot read {name}: {os.strerror(error.errno or 0)}") from error
-    return check_bundle(files[TLS_CERT], files[TLS_KEY], files[TLS_CA], purpose)
+    return check_bundle(certificate, key, ca, purpose)
 
 
 class CertificateStore:
-    """The newest usable bundle of a directory. Thread-safe: gRPC asks from threads of its own.
+    """The newest usable bundle of three files. Thread-safe: gRPC asks from threads of its own.
 
     A new version that cannot be used leaves the old one in place and sets :attr:`last_reload_error`.
     """
 
     def __init__(
         self,
-        directory: Path,
+        source: Path | CertificateFiles,
         on_reload: Callable[[str | None], None] | None = None,
         *,
         purpose: Purpose = "server",
@@ -116,7 +156,7 @@ class CertificateStore:
         """Load the first version.
 
         Args:
-            directory: Holds the three files.
+            source: The files, or the directory that holds them.
             on_reload: Called after every new version with the reason for which it was refused, or None. May
                 be called from any thread.
             purpose: What the certificate must be good for.
@@ -124,13 +164,14 @@ class CertificateStore:
         Raises:
             InvalidCertificateError: the first version cannot be used.
         """
-        self._directory = directory
+        self._files = CertificateFiles.in_directory(source) if isinstance(source, Path) else source
         self._on_reload = on_reload
         self._purpose: Purpose = purpose
         self._lock = threading.Lock()
-        self._stamp: Stamp = stamp(directory, FILES)
-        self._bundle = load_bundle(directory, purpose)
+        self._stamp = self._files.stamp()
+        self._bundle = load_bundle(self._files, purpose)
         self._last_reload_error: str | None = None
+        self._tried = time.monotonic()
 
     @property
     def bundle(self) -> CertificateBundle:
@@ -145,18 +186,22 @@ class CertificateStore:
     def refresh(self) -> CertificateBundle:
         """Look at the files and return the bundle to use from now on."""
         with self._lock:
-            newest = stamp(self._directory, FILES)
-            if newest == self._stamp:
+            newest = self._files.stamp()
+            # A refused version may become good by itself: its time may come.
+            again = self._last_reload_error is not None and time.monotonic() - self._tried > RETRY_SECONDS
+            if newest == self._stamp and not again:
                 return self._bundle
             error: str | None = None
             try:
-                self._bundle = load_bundle(self._directory, self._purpose)
+                self._bundle = load_bundle(self._files, self._purpose)
             except InvalidCertificateError as refused:
                 error = str(refused)
+            news = newest != self._stamp or error != self._last_reload_error
             self._last_reload_error = error
             self._stamp = newest
+            self._tried = time.monotonic()
             bundle = self._bundle
-        if self._on_reload is not None:
+        if news and self._on_reload is not None:
             self._on_reload(error)
         return bundle
 

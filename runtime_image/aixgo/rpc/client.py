@@ -14,7 +14,7 @@ from aixgo.errors import AixgoError
 from aixgo.message import Message
 from aixgo.rpc import agent_service_pb2 as pb
 from aixgo.rpc import agent_service_pb2_grpc as pb_grpc
-from aixgo.rpc.certificates import CertificateStore
+from aixgo.rpc.certificates import CertificateFiles, CertificateStore
 from aixgo.rpc.convert import from_wire, to_wire
 from aixgo.rpc.credentials import ReloadingChannel
 from aixgo.rpc.errors import retry_after
@@ -54,6 +54,17 @@ class ExecuteResult:
         return text_of(self.output)
 
 
+@dataclass(frozen=True, slots=True)
+class CallerSession:
+    """A session that the caller has and the agent's runtime does not: it goes with the call."""
+
+    id: str
+    user_id: str
+    agent_name: str
+    #: Oldest first.
+    history: tuple[Message, ...]
+
+
 class AgentClient:
     """Calls the agents of one runtime.
 
@@ -63,7 +74,7 @@ class AgentClient:
     def __init__(
         self,
         address: str,
-        tls_dir: Path | str | None,
+        tls_dir: Path | str | CertificateFiles | None,
         server_name: str | None = None,
         *,
         max_message_bytes: int = 16 * 1024 * 1024,
@@ -72,15 +83,16 @@ class AgentClient:
 
         Args:
             address: ``host:port`` or a gRPC target.
-            tls_dir: Directory with ``tls.crt``, ``tls.key`` and ``ca.crt``; followed when it changes. None:
-                plaintext.
+            tls_dir: Directory with ``tls.crt``, ``tls.key`` and ``ca.crt``, or the three files. They are
+                followed when they change. None: plaintext.
             server_name: The name that the server's certificate must have, when ``address`` has another.
             max_message_bytes: Largest message in either direction.
 
         Raises:
             InvalidCertificateError: the files in ``tls_dir`` cannot be used.
         """
-        store = CertificateStore(Path(tls_dir), purpose="client") if tls_dir is not None else None
+        source = Path(tls_dir) if isinstance(tls_dir, str) else tls_dir
+        store = CertificateStore(source, purpose="client") if source is not None else None
         self._channel = ReloadingChannel(
             address,
             store,
@@ -99,6 +111,10 @@ class AgentClient:
     ) -> None:
         await self.close()
 
+    def channel(self) -> grpc.aio.Channel:
+        """Return the channel, for services beside the agents' such as health. Ask again for every call."""
+        return self._channel.current()
+
     async def close(self) -> None:
         """Close the connection; running calls are cancelled."""
         await self._channel.close()
@@ -111,6 +127,7 @@ class AgentClient:
         session_id: str = "",
         user_id: str = "",
         idempotency_key: str = "",
+        session: CallerSession | None = None,
         timeout: float | None = None,
     ) -> ExecuteResult:
         """Call ``agent`` and wait for its whole answer.
@@ -121,13 +138,14 @@ class AgentClient:
             session_id: "" for no session, ``new`` for a new one, else an existing one's id.
             user_id: The owner of the session.
             idempotency_key: The same key on the same session is executed once.
+            session: A session that only the caller has, instead of ``session_id``.
             timeout: Seconds until the call is given up; None: the agent's own limit.
 
         Raises:
             RpcError: the call failed, or no connection was made.
         """
         stub = pb_grpc.AgentServiceStub(self._channel.current())  # type: ignore[no-untyped-call]
-        request = _request(agent, message, session_id, user_id, idempotency_key)
+        request = _request(agent, message, session_id, user_id, idempotency_key, session)
         try:
             return _result(await stub.Execute(request, timeout=timeout))
         except grpc.aio.AioRpcError as error:
@@ -141,6 +159,7 @@ class AgentClient:
         session_id: str = "",
         user_id: str = "",
         idempotency_key: str = "",
+        session: CallerSession | None = None,
         timeout: float | None = None,
     ) -> AsyncGenerator[Message | ExecuteResult, None]:
         """Call ``agent`` and yield the parts of its answer as they come, then the :class:`ExecuteResult`.
@@ -149,7 +168,7 @@ class AgentClient:
             RpcError: the call failed, or no connection was made.
         """
         stub = pb_grpc.AgentServiceStub(self._channel.current())  # type: ignore[no-untyped-call]
-        request = _request(agent, message, session_id, user_id, idempotency_key)
+        request = _request(agent, message, session_id, user_id, idempotency_key, session)
         call = stub.ExecuteStream(request, timeout=timeout)
         try:
             async for event in call:
@@ -192,15 +211,29 @@ class AgentClient:
 
 
 def _request(
-    agent: str, message: Message | str, session_id: str, user_id: str, idempotency_key: str
+    agent: str,
+    message: Message | str,
+    session_id: str,
+    user_id: str,
+    idempotency_key: str,
+    session: CallerSession | None,
 ) -> pb.ExecuteRequest:
     whole = Message.new(USER, {"text": message}) if isinstance(message, str) else message
+    context = None
+    if session is not None:
+        context = pb.SessionContext(
+            id=session.id,
+            user_id=session.user_id,
+            agent_name=session.agent_name,
+            history=[to_wire(item) for item in session.history],
+        )
     return pb.ExecuteRequest(
         agent_name=agent,
         input=to_wire(whole),
         session_id=session_id,
         user_id=user_id,
         idempotency_key=idempotency_key,
+        session_context=context,
     )
 
 

@@ -27,6 +27,7 @@ from aixgo.runtime.errors import (
     CallDeadlineError,
     CallerNotAllowedError,
     CallLoopError,
+    ChannelFullError,
     DrainingError,
     InvalidRequestError,
     ModelRateLimitError,
@@ -53,6 +54,7 @@ _CODES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (TooManyCallsError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (CallDeadlineError, grpc.StatusCode.DEADLINE_EXCEEDED),
     (CallLoopError, grpc.StatusCode.FAILED_PRECONDITION),
+    (ChannelFullError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (DrainingError, grpc.StatusCode.UNAVAILABLE),
     (ModelRateLimitError, grpc.StatusCode.RESOURCE_EXHAUSTED),
 )

@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
-from aixgo.runtime.local import Runtime, RuntimeSettings
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Runtime", "RuntimeSettings"]
+from aixgo.runtime.local import Runtime, RuntimeSettings
+from aixgo.runtime.tls import TLSConfig
+
+if TYPE_CHECKING:
+    from aixgo.runtime.distributed import DistributedRuntime
+
+__all__ = ["DistributedRuntime", "Runtime", "RuntimeSettings", "TLSConfig"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "DistributedRuntime":  # needs gRPC; the rest does not
+        from aixgo.runtime.distributed import DistributedRuntime
+
+        return DistributedRuntime
+    raise AttributeError(f"module 'aixgo.runtime' has no attribute {name!r}")

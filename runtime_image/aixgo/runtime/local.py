@@ -158,6 +158,17 @@ class Runtime:
         """Return the names of all agents, in order (Go: List)."""
         return sorted(self._agents)
 
+    async def ready_agent(self, name: str) -> Agent:
+        """Return an agent that has been started, if need be by this call, and is ready.
+
+        Raises:
+            AgentNotFoundError: there is none of this name.
+            AgentNotReadyError: it does not answer calls now.
+        """
+        registered = self._registered(name)
+        await self._ensure_ready(name, registered)
+        return registered.agent
+
     async def start(self) -> None:
         """Allow calls (Go: Start).
 

@@ -20,6 +20,7 @@ from aixgo.contract import SessionConfig
 from aixgo.errors import SessionConflictError, SessionNotFoundError, StorageError
 from aixgo.observability.metrics import MetricsCollector, NoMetrics
 from aixgo.runtime.errors import (
+    AgentError,
     AgentFailedError,
     InvalidRequestError,
     ModelError,
@@ -292,5 +293,9 @@ def _agent_errors(agent_name: str) -> Iterator[None]:
         yield
     except (ModelError, StorageError):
         raise
+    except AgentError as error:
+        if error.agent == agent_name:  # of an agent in another process
+            raise
+        raise AgentFailedError(agent_name) from error
     except Exception as error:
         raise AgentFailedError(agent_name) from error

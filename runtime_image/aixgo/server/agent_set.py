@@ -7,19 +7,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aixgo.agents.factory import build_agent
 from aixgo.contract import AgentConfig, AgentStatus
 from aixgo.observability.logs import get_logger
+from aixgo.rpc.service import Callee
 from aixgo.runtime.errors import AgentLoadError, AgentNotFoundError, AgentNotReadyError
 from aixgo.runtime.hosting import RunningAgent
 from aixgo.runtime.shared import Shared
 from aixgo.server.secret_files import agent_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from aixgo.server.secret_files import SecretFiles
 
@@ -100,12 +102,14 @@ class AgentSet:
         """Return the names of all agents, ready or not, in order."""
         return sorted(self._agents)
 
-    def find(self, name: str) -> HostedAgent | None:
-        """Return the agent called ``name``, if there is one."""
-        return self._agents.get(name)
+    def wanted(self, name: str) -> AgentConfig | None:
+        """Return the newest configuration of the agent called ``name``, if there is one."""
+        hosted = self._agents.get(name)
+        return hosted.wanted if hosted is not None else None
 
-    def ready(self, name: str) -> Shared[Served]:
-        """Return the agent called ``name`` as it is being served.
+    @asynccontextmanager
+    async def use(self, name: str) -> AsyncIterator[Callee]:
+        """Return the agent called ``name`` as it is being served; it is not stopped before the block ends.
 
         Raises:
             AgentNotFoundError: there is none.
@@ -117,7 +121,8 @@ class AgentSet:
         why = hosted.why_not_ready()
         if why is not None or hosted.served is None:
             raise AgentNotReadyError(name, why or "")
-        return hosted.served
+        with hosted.served.borrow() as served:
+            yield Callee(served.config, served.running.agent)
 
     def apply(self, configs: Iterable[AgentConfig]) -> None:
         """Make these the agents. Only those whose configuration or secrets changed are rebuilt, in the

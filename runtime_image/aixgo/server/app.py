@@ -16,6 +16,7 @@ from aixgo.rpc.authorization import Authorizer
 from aixgo.rpc.certificates import CertificateStore
 from aixgo.rpc.credentials import server_credentials
 from aixgo.rpc.server import RpcServer, server_options
+from aixgo.rpc.service import AgentService, Rules
 from aixgo.runtime.channels import Channels
 from aixgo.runtime.gate import CallGate
 from aixgo.server.admin import AdminServer
@@ -24,7 +25,6 @@ from aixgo.server.backends import session_secrets
 from aixgo.server.configuration import ConfigurationError, load_configuration
 from aixgo.server.model_probe import ModelProbe
 from aixgo.server.secret_files import SecretFiles, agent_secrets
-from aixgo.server.service import AgentService, Rules
 from aixgo.server.sessions import Sessions
 from aixgo.server.status import Check, Health, checks, health_document, overall, rfc3339, tls_status
 from aixgo.version import version

@@ -7,7 +7,7 @@ import re
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import grpc
 import grpc.aio
@@ -20,6 +20,7 @@ from aixgo.rpc.authorization import uris_of
 from aixgo.rpc.convert import from_caller, from_wire, to_wire
 from aixgo.rpc.errors import RpcFailure, to_failure
 from aixgo.runtime.errors import (
+    AgentNotFoundError,
     CallDeadlineError,
     CallerNotAllowedError,
     CallLoopError,
@@ -33,14 +34,16 @@ from aixgo.runtime.turns import CallersHistory, Emit, TurnRequest, TurnResult, T
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
+    from aixgo.agents.protocol import Agent
+    from aixgo.contract import AgentConfig
     from aixgo.message import Message
     from aixgo.observability.metrics import MetricsCollector
     from aixgo.rpc.authorization import Authorizer
     from aixgo.runtime.channels import Channels
     from aixgo.runtime.gate import CallGate
-    from aixgo.server.agent_set import AgentSet
-    from aixgo.server.sessions import Sessions
+    from aixgo.session import Manager
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -51,7 +54,41 @@ AGENT_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 CALLER_CHAIN: Final = "aixgo-caller-chain"
 MAX_CHAIN: Final = 16
 
-_log = get_logger("aixgo.server.calls")
+_log = get_logger("aixgo.rpc")
+
+
+@dataclass(frozen=True, slots=True)
+class Callee:
+    """An agent that answers calls, and the configuration that it was built from."""
+
+    config: AgentConfig
+    agent: Agent
+
+
+class Agents(Protocol):
+    """The agents that may be called over the wire."""
+
+    def wanted(self, name: str) -> AgentConfig | None:
+        """Return the newest configuration of an agent, be it ready or not; None if there is no such agent."""
+
+    def use(self, name: str) -> AbstractAsyncContextManager[Callee]:
+        """Return the agent for the time of one call.
+
+        Raises (on entering): AgentNotFoundError, AgentNotReadyError.
+        """
+
+
+class SessionSource(Protocol):
+    """Where the sessions of calls are."""
+
+    def borrow(self) -> AbstractContextManager[Manager]:
+        """Return the manager for the time of one call.
+
+        Raises (on entering): SessionManagerNotConfiguredError, StorageError.
+        """
+
+    def look_now(self) -> None:
+        """Hear that the backend failed a call."""
 
 
 @dataclass(slots=True)
@@ -68,8 +105,8 @@ class AgentService(pb_grpc.AgentServiceServicer):
     def __init__(
         self,
         *,
-        agents: AgentSet,
-        sessions: Sessions,
+        agents: Agents,
+        sessions: SessionSource,
         gate: CallGate,
         channels: Channels,
         rules: Rules,
@@ -115,23 +152,28 @@ class AgentService(pb_grpc.AgentServiceServicer):
     ) -> pb.ExecuteResponse:
         name = self._authorized(request.agent_name, "agent_name", context)
         turn = _turn_request(request)
-        with self._gate.admit(), self._agents.ready(name).borrow() as served:
-            seconds = _deadline(context.time_remaining(), served.config.timeout_seconds)
-            needs_session = bool(turn.session_id) and turn.callers_history is None
-            try:
-                with self._sessions.borrow() if needs_session else nullcontext() as manager:
-                    runner = TurnRunner(manager, self._metrics)
-                    async with asyncio.timeout(seconds):
-                        result = await runner.run(served.running.agent, turn, served.config.session, emit)
-            except TimeoutError as error:
-                raise CallDeadlineError(seconds) from error
-            except StorageError:
-                self._sessions.look_now()
-                raise
-            except ModelUnreachableError:
-                self._on_model_unreachable()
-                raise
-        return _response(result)
+        with self._gate.admit():
+            async with self._agents.use(name) as callee:
+                return _response(await self._turn(callee, turn, context, emit))
+
+    async def _turn(
+        self, callee: Callee, turn: TurnRequest, context: Context, emit: Emit | None
+    ) -> TurnResult:
+        seconds = _deadline(context.time_remaining(), callee.config.timeout_seconds)
+        needs_session = bool(turn.session_id) and turn.callers_history is None
+        try:
+            with self._sessions.borrow() if needs_session else nullcontext() as manager:
+                runner = TurnRunner(manager, self._metrics)
+                async with asyncio.timeout(seconds):
+                    return await runner.run(callee.agent, turn, callee.config.session, emit)
+        except TimeoutError as error:
+            raise CallDeadlineError(seconds) from error
+        except StorageError:
+            self._sessions.look_now()
+            raise
+        except ModelUnreachableError:
+            self._on_model_unreachable()
+            raise
 
     async def _send(self, request: pb.SendRequest, context: Context) -> pb.SendResponse:
         name = self._authorized(request.target, "target", context)
@@ -139,13 +181,11 @@ class AgentService(pb_grpc.AgentServiceServicer):
             raise InvalidRequestError("message", "is required")
         message = from_caller(request.message, "message")
         with self._gate.admit():
-            self._agents.ready(name)
             await self._channels.send(name, message)
         return pb.SendResponse(success=True)
 
     async def _listen(self, request: pb.ListenRequest, context: Context) -> None:
         name = self._authorized(request.agent_name, "agent_name", context)
-        self._agents.ready(name)
         while True:
             try:
                 message = await self._channels.receive(name)
@@ -154,21 +194,22 @@ class AgentService(pb_grpc.AgentServiceServicer):
             await context.write(pb.ListenResponse(message=to_wire(message)))
 
     def _authorized(self, name: str, field: str, context: Context) -> str:
-        """Return the name if it is one and the caller may call that agent."""
+        """Return the name if there is such an agent and the caller may call it."""
         if not name:
             raise InvalidRequestError(field, "is required")
         if not AGENT_NAME.fullmatch(name):
             raise InvalidRequestError(field, f"must match ^{AGENT_NAME.pattern}$")
         if self._gate.draining:
             raise DrainingError
-        hosted = self._agents.find(name)
-        wanted = hosted.wanted if hosted is not None else None
+        wanted = self._agents.wanted(name)
         try:
             self.rules.authorizer.check(uris_of(context.auth_context()), name, wanted, self.rules.namespace)
         except CallerNotAllowedError:
             # The name of an agent that does not exist comes from the caller and would be an unbounded label.
             self._metrics.authorization_refused(name if wanted is not None else "")
             raise
+        if wanted is None:
+            raise AgentNotFoundError(name)
         _check_chain(tuple(context.invocation_metadata() or ()))
         return name
 
