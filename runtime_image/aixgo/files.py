@@ -22,7 +22,7 @@ Stamp = tuple[object, ...]
 
 
 def data_directory(directory: Path) -> Path:
-    """Return where the files of the present version are: the target of ``..data``, else the directory itself."""
+    """Return where the present version is: the target of ``..data``, else the directory itself."""
     link = directory / DATA_LINK
     try:
         return directory / link.readlink()
