@@ -17,9 +17,9 @@ class AgentStatus(ContractModel):
     revision: str
     #: Why the newest configuration of this agent could not be loaded, or why it is not ready. Never a secret.
     error: str | None = None
-    #: Whether the newest configuration of this agent is in force. True with ``ready`` false: it is loaded and
-    #: cannot answer, because it is suspended or its model is not reachable. False with ``ready`` true: the old
-    #: one answers.
+    #: Whether the newest configuration of this agent is in force. True with ``ready`` false: it is loaded
+    #: and cannot answer, because it is suspended or its model is not reachable. False with ``ready`` true:
+    #: the old one answers.
     loaded: bool = True
 
 
