@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from aixgo_cli.options import Context, Kubeconfig, Namespace, connect
-from aixgo_cli.output import ListFormat, stderr, write_data, write_table
+from aixgo_cli.output import ListFormat, stderr, waiting, write_data, write_table
 
 _EPILOG = """\b
 Examples:
