@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.support.cluster import packages
 from tests.support.cluster.cache import cache_dir
 from tests.support.cluster.commands import ClusterError
 from tests.support.cluster.kind import KindCluster, cluster
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("status", help="what is running, as JSON")
     commands.add_parser("kubeconfig", help="print the kubeconfig's path")
     commands.add_parser("env", help="print shell commands that set KUBECONFIG and PATH")
+    commands.add_parser("prerequisites", help="install the Debian packages that every test run needs")
     load = commands.add_parser("load", help="load image archives into all nodes")
     load.add_argument("archives", nargs="+", type=Path)
     images = commands.add_parser(
@@ -50,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.command == "prerequisites":
+        # What a cluster needs besides is installed when one is started, if it is not Docker's.
+        packages.require(packages.REDIS, what_for="the tests")
+        return 0
     chosen = cluster()
     match options.command:
         case "up":

@@ -33,8 +33,9 @@ class CurrentCluster:
         try:
             there = len(self.kubectl("get", "nodes", "-o", "name", "--request-timeout=20s").split())
         except CommandError as error:
+            why = error.output.strip().splitlines()[-1:]
             raise ClusterError(
-                f"AIXGO_CLUSTER=current, but the current cluster does not answer: {error}"
+                f"AIXGO_CLUSTER=current, but the current cluster does not answer: {' '.join(why)}"
             ) from error
         if there < nodes:
             raise ClusterError(
@@ -51,7 +52,13 @@ class CurrentCluster:
         Raises:
             ClusterError: it is not, so the images must be pushed to a registry that the cluster knows.
         """
+        from tests.support.cluster.kind import KindCluster  # that module needs this one
+
         context = self.kubectl("config", "current-context").strip()
+        own = KindCluster()
+        if context == f"kind-{own.name}":
+            own.load_image(*archives)
+            return
         if not context.startswith("kind-"):
             raise ClusterError(
                 f"images can only be loaded into a kind cluster, and the current context is {context!r}: "
