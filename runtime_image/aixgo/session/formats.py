@@ -9,9 +9,9 @@ another.
 ``checkpoint``
     ``data`` is the checkpoint.
 ``metadata``
-    ``data.event`` says what happened: ``session`` (who the session belongs to), ``turn`` (the next ``entries``
-    messages were committed together), ``restore`` (the branch goes on after ``entryId``). Readers skip events
-    that they do not know.
+    ``data.event`` says what happened: ``session`` (who the session belongs to), ``turn`` (the next
+    ``entries`` messages were committed together), ``restore`` (the branch goes on after ``entryId``).
+    Readers skip events that they do not know.
 
 Checksums: every message has a chain value, the SHA-1 of its predecessor's chain value and of its own
 SHA-256 (all in hexadecimal; the first predecessor is empty). SHA-1 because a Redis script has nothing

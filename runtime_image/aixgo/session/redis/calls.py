@@ -112,7 +112,8 @@ def _describe(error: BaseException) -> str:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"redis is not trusted: {cause.verify_message or 'certificate verify failed'}"
         if isinstance(cause, ssl.SSLError):
-            return f"redis is not reachable: TLS failed ({cause.reason or 'handshake'})"
+            reason = getattr(cause, "reason", None) or "handshake"
+            return f"redis is not reachable: TLS failed ({reason})"
     if isinstance(error, redis_errors.RedisClusterException):
         return "redis cluster is not reachable"
     text = str(error)
