@@ -11,7 +11,7 @@ from aixgo.session import formats
 from aixgo.session.types import Branch, Checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
 #: The node before the first message.
@@ -255,6 +255,16 @@ class LogIndex:
         if not intact:
             raise CheckpointCorruptedError
         return node
+
+    def apply_original(self, metadata: Mapping[str, Any]) -> None:
+        """Take what only the SessionMetadata of Aixgo (Go) knows: a restore that nothing followed."""
+        updated = formats.time_or_none(metadata.get("updatedAt"))
+        # After a crash it is older than the log; then the newest entry is the leaf.
+        if updated is None or (self.updated_at is not None and updated < self.updated_at):
+            return
+        leaf = metadata.get("currentLeaf") or ""
+        if isinstance(leaf, str) and (leaf == "" or leaf in self._nodes):
+            self.leaf = self.find(leaf)
 
     def moved(self, leaf: int, moment: datetime) -> None:
         """Note a restore that was just written."""

@@ -24,7 +24,7 @@ def test_addresses() -> None:
     assert parse_addresses("a:1, b:2,") == [("a", 1), ("b", 2)]
     assert parse_addresses(["[::1]:7000", "host"]) == [("::1", 7000), ("host", 6379)]
     for bad in ("", [], "a:port", "a:1/x", "user@host", "a:99999"):
-        with pytest.raises(ValueError, match="(?i)redis address"):
+        with pytest.raises(ValueError, match=r"(?i)redis address"):
             parse_addresses(bad)
 
 

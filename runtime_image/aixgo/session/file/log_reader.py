@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import uuid
@@ -135,12 +134,7 @@ class LogReader:
             self._stamp = None
             raise SessionNotFoundError  # what is left of a creation that did not come to its end
         self._legacy = entry or {}
-        updated = formats.time_or_none(self._legacy.get("updatedAt"))
-        # After a crash the index is older than the log; then the newest entry is the leaf.
-        if updated is None or (index.updated_at is not None and updated < index.updated_at):
-            return
-        with contextlib.suppress(ValueError):
-            index.leaf = index.find(str(self._legacy.get("currentLeaf", "")))
+        index.apply_original(self._legacy)
 
     @property
     def torn_bytes(self) -> int:

@@ -23,7 +23,7 @@ from aixgo.session.redis.options import RedisOptions, parse_addresses
 from aixgo.session.redis.scripts import script
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from aixgo.session.redis.connection import Client
     from aixgo.session.types import SessionRecord
@@ -63,6 +63,37 @@ class RedisCore:
             raise SessionNotFoundError
         self._remember(session_id, records.fixed_of(meta))
         return records.record_of_meta(session_id, meta)
+
+    async def scan(self, pattern: str) -> AsyncIterator[str]:
+        """Yield the keys of the whole server that match a pattern, each once.
+
+        Raises:
+            StorageError: Redis does not answer.
+        """
+        self._check_open()
+
+        async def work(client: Client, _: int) -> set[str]:
+            return {key.decode() async for key in client.scan_iter(pattern, count=1000)}
+
+        for key in sorted(await self._calls.call(work)):
+            yield key
+
+    async def read_together(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """Run commands that change nothing, in one round trip.
+
+        Raises:
+            StorageError: Redis does not answer.
+        """
+        self._check_open()
+
+        async def work(client: Client, _: int) -> list[Any]:
+            pipeline: Any = client.pipeline(transaction=False)
+            for name, *arguments in commands:
+                getattr(pipeline, name)(*arguments)
+            answers: list[Any] = await pipeline.execute()
+            return answers
+
+        return await self._calls.call(work) if commands else []
 
     async def _change(self, session_id: str, name: str, args: list[Any]) -> SessionRecord:
         """Run a script that changes a session. While somebody else's turn is running, wait."""
