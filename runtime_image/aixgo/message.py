@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import builtins  # noqa: TC003 - in the class, `type` is a field
 import dataclasses
+import math
 import uuid
-from collections.abc import Mapping  # noqa: TC003 - pydantic evaluates the annotations
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -43,6 +44,8 @@ class Message:
         Raises:
             TypeError: the payload cannot be expressed as JSON.
         """
+        if not is_finite(payload):
+            raise TypeError("payload cannot be expressed as JSON: a number is not finite")
         try:
             text = orjson.dumps(payload, default=_jsonable).decode()
         except orjson.JSONEncodeError as error:
@@ -116,6 +119,17 @@ class Message:
 def rfc3339_seconds(moment: datetime) -> str:
     """Return a moment as RFC 3339 in UTC, to the second: what Go writes into a message."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def is_finite(value: Any) -> bool:
+    """Say whether every number inside a value can be expressed as JSON, which knows no infinity and no NaN."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, Mapping):
+        return all(is_finite(each) for each in value.values())
+    if isinstance(value, list | tuple):
+        return all(is_finite(each) for each in value)
+    return True
 
 
 def _text(value: Any) -> str:

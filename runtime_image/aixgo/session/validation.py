@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from aixgo.errors import InvalidMessageError, InvalidPathComponentError
-from aixgo.message import Message
+from aixgo.message import Message, is_finite
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -129,6 +129,8 @@ def metadata(value: Mapping[str, Any] | None) -> dict[str, Any]:
         size = len(orjson.dumps(plain))
     except (TypeError, ValueError) as error:
         raise InvalidMessageError(f"metadata cannot be expressed as JSON: {error}") from error
+    if not is_finite(plain):
+        raise InvalidMessageError("metadata cannot be expressed as JSON: a number is not finite")
     if size > MAX_METADATA_BYTES:
         raise InvalidMessageError(f"metadata is {size} bytes, the limit is {MAX_METADATA_BYTES}")
     return plain
@@ -147,6 +149,8 @@ def messages(values: Iterable[Message]) -> list[Message]:
         for name in ("id", "type", "payload", "timestamp"):
             if not isinstance(getattr(value, name), str):
                 raise InvalidMessageError(f"{name} of a message must be text")
+        if value.metadata and not is_finite(value.metadata):
+            raise InvalidMessageError("a number in the metadata of a message is not finite")
         # Known to be too large without encoding it.
         if len(value.payload) > MAX_ENTRY_BYTES:
             raise InvalidMessageError(f"payload is over {MAX_ENTRY_BYTES} bytes")

@@ -15,7 +15,11 @@ from pydantic import BaseModel
 from aixgo import Message
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 ).filter(lambda value: "\\ud" not in json.dumps(value))
@@ -41,6 +45,8 @@ def test_a_payload_that_is_no_json_is_an_error() -> None:
         Message.new("user", object())
     with pytest.raises(TypeError, match="payload"):
         Message.new("user", "\ud800")
+    with pytest.raises(TypeError, match="finite"):
+        Message.new("user", {"a": [1.0, (float("inf"),)]})
 
 
 def test_payload_as() -> None:

@@ -105,12 +105,21 @@ def test_metadata() -> None:
     assert checked == given_metadata
     assert checked is not given_metadata
     assert validation.metadata(None) == {}
-    for bad in ({"x": object()}, {1: "x"}, {"x": "\ud800"}, {"x": "y" * 300_000}):
+    for bad in ({"x": object()}, {1: "x"}, {"x": "\ud800"}, {"x": "y" * 300_000}, {"x": [math.nan]}):
         with pytest.raises(InvalidMessageError, match="metadata"):
             validation.metadata(bad)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("bad", ["text", None, Message("i", "t", 5, ""), Message(None, "t", "", "")])  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "text",
+        None,
+        Message("i", "t", 5, ""),
+        Message(None, "t", "", ""),
+        Message("i", "t", "", "", {"x": math.inf}),
+    ],
+)  # type: ignore[arg-type]
 def test_messages(bad: Any) -> None:
     good = Message.new("user", 1)
     assert validation.messages(iter([good])) == [good]
