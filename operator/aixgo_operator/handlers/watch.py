@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import kopf
 
@@ -79,12 +79,47 @@ def _on_login(registry: kopf.OperatorRegistry, connect: Callable[[], Awaitable[C
         )
 
 
+class _NoDiffBase(kopf.DiffBaseStorage):
+    """Remembers nothing: kopf would else copy every object of every event for handlers that we do not
+    have."""
+
+    def build(self, *, body: kopf.Body, extra_fields: object = None) -> kopf.BodyEssence:
+        return cast("kopf.BodyEssence", {})
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        return
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """Remembers nothing: only handlers of changes have a progress."""
+
+    def fetch(self, *, key: Any, body: kopf.Body) -> Any:
+        return None
+
+    def store(self, *, key: Any, record: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        return
+
+    def purge(self, *, key: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        return
+
+    def touch(self, *, body: kopf.Body, patch: kopf.Patch, value: str | None) -> None:
+        return
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        return essence
+
+
 def _tune(settings: kopf.OperatorSettings) -> None:
     # Our own Lease elects; a stray peering object must not pause anything.
     settings.peering.standalone = True
     # No rights to list CRDs are needed; the CRDs are there before kopf is started.
     settings.scanning.disabled = True
     settings.posting.enabled = False
+    settings.persistence.diffbase_storage = _NoDiffBase()
+    settings.persistence.progress_storage = _NoProgress()
     settings.queueing.idle_timeout = 1.0
     settings.queueing.error_delays = (1, 2, 5, 10, 20, 30, 60)
     settings.watching.server_timeout = 300

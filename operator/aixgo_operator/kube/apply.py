@@ -54,6 +54,9 @@ class Children(Protocol):
     def put(self, manifest: Manifest) -> bool:
         """Remember a newer state of an object; tell whether it was new."""
 
+    def wrote(self, manifest: Manifest) -> None:
+        """Remember the state of an object that we have just written."""
+
     def discard(self, manifest: Manifest) -> None:
         """Forget an object that was deleted."""
 
@@ -161,7 +164,7 @@ class Applier:
     async def _write(self, body: Manifest, key: ChildKey, result: ApplyResult, *, force: bool) -> None:
         stored = await self._client.apply(body, force=force)
         result.written.append(key)
-        self._children.put(stored)
+        self._children.wrote(stored)
         left = frozenset(differences(body, stored))
         if left:
             self._normalised[(stored["metadata"]["uid"], _hash_of(body))] = left

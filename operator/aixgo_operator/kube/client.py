@@ -127,6 +127,8 @@ class ApiServerClient:
         from kubernetes.aio.config import load_incluster_config, load_kube_config
 
         configuration = Configuration()
+        # Else every request looks for proxies and .netrc files, in a thread.
+        configuration.client_session_kwargs = {"trust_env": False}
         if kubeconfig is None:
             load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         else:

@@ -37,6 +37,15 @@ _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50}
 _SUFFIXES: Final = {suffix: Decimal(10) ** power for suffix, power in _DECIMAL.items()} | {
     suffix: Decimal(2) ** power for suffix, power in _BINARY.items()
 }
+#: Fields that the API server does not store when they are false.
+_DROPPED_WHEN_FALSE: Final = {
+    "publishNotReadyAddresses",
+    "readOnly",
+    "hostNetwork",
+    "hostPID",
+    "hostIPC",
+    "paused",
+}
 _QUANTITY_FIELDS: Final = {"requests", "limits", "capacity", "sizeLimit"}
 
 
@@ -111,7 +120,8 @@ def _key(item: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[Any, ...]:
 
 def _same(desired: Any, observed: Any, path: tuple[str, ...]) -> bool:
     if isinstance(desired, bool) or isinstance(observed, bool):
-        return desired is observed
+        dropped = desired is False and observed is None and path[-1:] and path[-1] in _DROPPED_WHEN_FALSE
+        return bool(dropped) or desired is observed
     if desired == observed:
         return True
     if observed is None or not _QUANTITY_FIELDS.intersection(path):

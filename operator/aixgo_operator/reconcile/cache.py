@@ -75,6 +75,8 @@ class Cache:
         self._parsed: dict[Ref, tuple[str, CustomResource]] = {}
         #: Versions at which objects went, by uid: a late answer to a write must not bring them back.
         self._gone: OrderedDict[str, int] = OrderedDict()
+        #: Versions that we wrote and that no watch event has told of yet.
+        self._unannounced: dict[Ref, int | None] = {}
         self._owner = _Index()
         self._runtime = _Index()
         self._backend = _Index()
@@ -109,6 +111,20 @@ class Cache:
         self._reindex(ref, manifest)
         return True
 
+    def wrote(self, manifest: Manifest) -> None:
+        """Remember an object that we have just written; its event is still news to others."""
+        if self.put(manifest):
+            self._unannounced[ref_of(manifest)] = _version(manifest)
+
+    def announced(self, manifest: Manifest) -> bool:
+        """Return whether this event is the first word of something that we wrote, and take note of it."""
+        ref = ref_of(manifest)
+        written = self._unannounced.get(ref)
+        if written is None or (_version(manifest) or 0) < written:
+            return False
+        del self._unannounced[ref]
+        return True
+
     def discard(self, manifest: Manifest) -> None:
         """Forget an object that is gone. A later object of the same name stays."""
         ref = ref_of(manifest)
@@ -120,6 +136,7 @@ class Cache:
         if known is None or known["metadata"].get("uid") != uid:
             return
         del self._objects[ref]
+        self._unannounced.pop(ref, None)
         self._parsed.pop(ref, None)
         for index in self._indices():
             index.set(ref, ())

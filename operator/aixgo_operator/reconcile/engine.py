@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 _PATIENCE: Final = 3
 #: Seconds until a namespace that is being deleted is looked at again.
 _TERMINATING: Final = 10.0
+_NOT_LEADING: Final = 1.0
 
 
 class Engine:
@@ -159,7 +160,7 @@ class Engine:
         try:
             return await self._reconcile(key)
         except NotLeadingError:
-            raise
+            return Requeue(_NOT_LEADING)  # the process is about to end; should it lead again, it goes on here
         except ForbiddenError as error:
             if "being terminated" in error.message:
                 return Requeue(_TERMINATING)

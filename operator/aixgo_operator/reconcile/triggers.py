@@ -30,14 +30,20 @@ _TLS_SUFFIX = "-tls"
 
 
 def observe(cache: Cache, manifest: Manifest, *, deleted: bool) -> set[Key]:
-    """Take a watch event into the cache and return the keys that it concerns; none for old news."""
+    """Take a watch event into the cache and return the keys that it concerns; none for old news.
+
+    What the operator wrote itself is news for those who refer to it, not for its owner.
+    """
     ref = ref_of(manifest)
     known = cache.get(ref)
     before = set(_affected(cache, ref, known)) if known is not None else set()
     if deleted:
         cache.discard(manifest)
     elif not cache.put(manifest):
-        return set()
+        if not cache.announced(manifest):
+            return set()
+        return set(_affected(cache, ref, manifest)) - set(_owner(manifest))
+    cache.announced(manifest)
     if ref[0] == "Namespace" and known is not None and not deleted and _labels(known) == _labels(manifest):
         return set()
     return before | set(_affected(cache, ref, manifest))
