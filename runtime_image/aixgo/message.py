@@ -122,7 +122,7 @@ def rfc3339_seconds(moment: datetime) -> str:
 
 
 def is_finite(value: Any) -> bool:
-    """Say whether every number inside a value can be expressed as JSON, which knows no infinity and no NaN."""
+    """Say whether JSON can express every number inside a value: it knows no infinity and no NaN."""
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, Mapping):

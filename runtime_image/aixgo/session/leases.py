@@ -39,10 +39,13 @@ class LocalLeases:
         """
         place = self._places.setdefault(session_id, _Place())
         place.users += 1
+        acquired = False
         try:
             async with asyncio.timeout(timeout):
-                await place.lock.acquire()
+                acquired = await place.lock.acquire()
         except BaseException as error:
+            if acquired:
+                place.lock.release()
             self._leave(session_id, place)
             if isinstance(error, TimeoutError):
                 raise SessionConflictError("session is busy: another turn is running") from None
