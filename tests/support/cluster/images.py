@@ -31,6 +31,7 @@ _OFFICIAL_REDIS = "docker.io/library/redis:7.2-bookworm"
 # What goes into the wheel, or decides what does.
 _WHEEL_SOURCES = ("pyproject.toml", "README.md", "LICENSE", "cli", "operator", "runtime_image", "crds")
 _BUILD_TIMEOUT = 1800.0
+_OWN = "own"
 # Older archives of an image are deleted.
 _KEEP = 3
 
@@ -86,16 +87,16 @@ def build(*names: str) -> dict[str, tuple[str, Path]]:
     unknown = set(names) - set(IMAGES)
     if unknown:
         raise CommandError(["images", *sorted(unknown)], f"there are only: {', '.join(IMAGES)}", "")
-    own = _uses_own_engine()
+    tool = _tool()
     sources = _sources_hash()
-    result = {name: _wanted(name, sources, own=own) for name in names or IMAGES}
+    result = {name: _wanted(name, sources, own=tool == _OWN) for name in names or IMAGES}
     if all(archive.exists() for _, archive in result.values()):
         for _, archive in result.values():
             os.utime(archive)  # pruning goes by last use
         return result
-    with locked("images"), _builder(own=own) as builder:
+    with locked("images"), _builder(tool) as builder:
         sources, wheel = _wheel()
-        result = {name: _wanted(name, sources, own=own) for name in result}
+        result = {name: _wanted(name, sources, own=tool == _OWN) for name in result}
         for name, (reference, archive) in result.items():
             if not archive.exists():
                 begin = time.monotonic()
@@ -202,9 +203,9 @@ class _OwnBuilder(_Builder):
 
 
 @contextlib.contextmanager
-def _builder(*, own: bool) -> Iterator[_Builder]:
-    if not own:
-        yield _Builder((cache_dir() / "builder").read_text())
+def _builder(tool: str) -> Iterator[_Builder]:
+    if tool != _OWN:
+        yield _Builder(tool)
         return
     packages.require(packages.ENGINE, what_for="building images without Docker")
     engine = Engine("build")
@@ -215,16 +216,15 @@ def _builder(*, own: bool) -> Iterator[_Builder]:
         engine.close()
 
 
-def _uses_own_engine() -> bool:
-    """Decided once and remembered: with an image in the cache no registry is asked."""
+def _tool() -> str:
+    """What builds: docker, podman or our own engine. Remembered, so that later no registry is asked."""
     forced = os.environ.get("AIXGO_KIND_PROVIDER")
-    remembered = cache_dir() / "builder"
     if forced:
-        remembered.write_text(forced)
-    elif not remembered.exists():
-        tool = providers.engine_that_can_have(_OFFICIAL_PYTHON)
-        remembered.write_text(tool or "own")
-    return remembered.read_text() == "own"
+        return forced
+    remembered = cache_dir() / "builder"
+    if not remembered.exists():
+        remembered.write_text(providers.engine_that_can_have(_OFFICIAL_PYTHON) or _OWN)
+    return remembered.read_text()
 
 
 def _stage(image: Image, wheel: Path, context: Path) -> None:

@@ -238,6 +238,8 @@ class KindCluster:
             saying = f"starting a cluster with {wanted.nodes} node(s)"
             try:
                 run([*command, *arguments], timeout=600, env=env, saying=saying)
+                # kind only warns of nodes that are not ready in time.
+                self.kubectl("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=10s")
                 break
             except CommandError as error:
                 why = f"{error}\n{self._kubelet_logs(provider)}"
