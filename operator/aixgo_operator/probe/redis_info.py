@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 #: Redis' own words for a wrong password, a missing one, and a user that is switched off.
-_AUTH_ERRORS: Final = ("WRONGPASS", "NOAUTH", "invalid username-password", "AUTH")
+_AUTH_ERRORS: Final = ("WRONGPASS", "NOAUTH", "NOPERM", "invalid username-password", "invalid password")
 
 
 @dataclass(frozen=True, slots=True)

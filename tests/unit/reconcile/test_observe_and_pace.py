@@ -1,0 +1,161 @@
+"""Observations of pods and Deployments, events on transitions, and when to look again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from aixgo_operator.reconcile.observe import (
+    observe_deployment,
+    observe_pod,
+    pods_of_deployment,
+    probe_target,
+    scaled_elsewhere,
+)
+from aixgo_operator.reconcile.pace import next_look
+from aixgo_operator.reconcile.status import transition
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def pod(name: str = "r-abc-1", owner: str = "r-abc", template: str = "abc", **status: Any) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": "n",
+            "labels": {"pod-template-hash": template},
+            "annotations": {"aixgo.dev/restart-hash": "h"},
+            "ownerReferences": [{"kind": "ReplicaSet", "name": owner, "uid": "u", "controller": True}],
+        },
+        "spec": {"containers": [{"name": "runtime"}, {"name": "mesh"}]},
+        "status": {"phase": "Running", "podIP": "10.0.0.1"} | status,
+    }
+
+
+def test_labels_alone_make_no_pod_ours() -> None:
+    deployment = {"metadata": {"name": "r", "uid": "d"}}
+    stray = pod("stray")
+    stray["metadata"]["ownerReferences"] = []
+    other = pod("other", owner="r-x-abc")
+    assert [p["metadata"]["name"] for p in pods_of_deployment([stray, other, pod()], deployment)] == [
+        "r-abc-1"
+    ]
+
+
+def test_a_pod_that_waits() -> None:
+    state = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
+    statuses = [
+        {"name": "mesh", "state": {"running": {}}, "started": True},
+        {"name": "runtime", "state": state, "restartCount": 0},
+    ]
+    seen = observe_pod(pod(containerStatuses=statuses, conditions=[{"type": "Ready", "status": "False"}]))
+    assert (seen.ready, seen.started) == (False, False)
+    assert (seen.waiting_reason, seen.waiting_message) == ("ImagePullBackOff", "no such image")
+    assert seen.restart_hash == "h"
+
+
+def test_a_pod_that_crashed() -> None:
+    last = {"terminated": {"exitCode": 2, "reason": "Error", "message": "bad configuration"}}
+    status = {"name": "runtime", "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": last}
+    seen = observe_pod(pod(containerStatuses=[status | {"restartCount": 3}]))
+    assert (seen.exit_code, seen.terminated_message, seen.restarts) == (2, "bad configuration", 3)
+
+
+def test_a_terminating_pod_is_not_ready_and_is_not_asked() -> None:
+    ready = pod(conditions=[{"type": "Ready", "status": "True"}])
+    assert observe_pod(ready).ready
+    assert probe_target(ready, 8080) is not None
+    ready["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert not observe_pod(ready).ready
+    assert probe_target(ready, 8080) is None
+
+
+def test_an_empty_pod_is_no_error() -> None:
+    seen = observe_pod({"metadata": {"name": "p"}})
+    assert not seen.ready
+    assert seen.statusz is None
+
+
+def test_a_deployment() -> None:
+    seen = observe_deployment(
+        {
+            "metadata": {"generation": 3},
+            "spec": {
+                "replicas": 0,
+                "template": {"metadata": {"annotations": {"aixgo.dev/restart-hash": "x"}}},
+            },
+            "status": {
+                "observedGeneration": 2,
+                "conditions": [
+                    {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"},
+                    {"type": "ReplicaFailure", "status": "True", "message": "quota"},
+                ],
+            },
+        }
+    )
+    assert (seen.generation, seen.observed_generation, seen.desired) == (3, 2, 0)
+    assert (seen.progressing_reason, seen.replica_failure) == ("ProgressDeadlineExceeded", "quota")
+
+
+@pytest.mark.parametrize(
+    ("entry", "elsewhere"),
+    [
+        ({"manager": "kubectl", "subresource": "scale", "fieldsV1": {"f:spec": {"f:replicas": {}}}}, True),
+        ({"manager": "kubectl", "fieldsV1": {"f:spec": {"f:replicas": {}}}}, False),
+        (
+            {"manager": "aixgo-operator", "subresource": "scale", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+            False,
+        ),
+        ({"manager": "kubectl", "subresource": "status", "fieldsV1": {"f:status": {}}}, False),
+    ],
+)
+def test_who_scaled_it(entry: dict[str, Any], elsewhere: bool) -> None:
+    assert scaled_elsewhere({"metadata": {"managedFields": [entry]}}) is elsewhere
+    assert not scaled_elsewhere(None)
+
+
+def _status(value: str, reason: str) -> dict[str, Any]:
+    return {"conditions": [{"type": "Ready", "status": value, "reason": reason, "message": "why"}]}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "event"),
+    [
+        (("Unknown", "Pending"), ("True", "Ready"), "Normal"),
+        (("True", "Ready"), ("True", "Ready"), None),
+        (("Unknown", "Pending"), ("False", "Rolling"), None),
+        (("True", "Ready"), ("False", "NoReadyReplicas"), "Normal"),
+        (("Unknown", "Pending"), ("False", "SecretNotFound"), "Warning"),
+        (("False", "SecretNotFound"), ("False", "SecretNotFound"), None),
+        (("False", "SecretNotFound"), ("False", "KeyNotFound"), "Warning"),
+        (("True", "Ready"), ("False", "Suspended"), "Normal"),
+    ],
+)
+def test_an_event_per_transition(before: tuple[str, str], after: tuple[str, str], event: str | None) -> None:
+    found = transition(_status(*before), _status(*after))
+    assert (found[0] if found else None) == event
+
+
+def test_pace() -> None:
+    def after(**changes: Any) -> float:
+        options: dict[str, Any] = {
+            "settled": False,
+            "attempts": 0,
+            "quick": 1.0,
+            "steady": 20.0,
+            "now": NOW,
+            "jitter": lambda: 1.0,
+        }
+        result = next_look(**(options | changes)).after
+        assert result is not None
+        return result
+
+    assert after() == 1.0
+    assert 1.0 < after(attempts=1) < after(attempts=2) <= 5.0
+    assert after(attempts=1000) == 5.0
+    assert after(settled=True) == 24.0
+    assert after(settled=True, due=NOW + timedelta(seconds=3)) == pytest.approx(3.05)
+    assert after(settled=True, due=NOW - timedelta(hours=1)) == pytest.approx(0.05)
+    assert after(settled=True, due=NOW + timedelta(hours=1)) == 24.0
