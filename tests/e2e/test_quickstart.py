@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from tests.support.demo import steps
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Installation
@@ -64,11 +65,24 @@ def test_changed_prompt_is_loaded_by_all_pods_without_a_restart(quickstart: Inst
     revision = quickstart.get(target, NAMESPACE)["status"]["loadedRevision"]
     patch = {"spec": {"prompt": f"You review texts. Answer in one word. ({time.time_ns()})"}}
 
-    begin = time.monotonic()
     quickstart.kubectl("patch", target, "-n", NAMESPACE, "--type=merge", "-p", json.dumps(patch))
-    quickstart.wait_condition(target, NAMESPACE, "Loaded", "True", "Loaded", timeout=20)
+    begin = time.monotonic()
+    names = [p["metadata"]["name"] for p in quickstart.pods(NAMESPACE, "agents")]
+
+    def served() -> set[str]:
+        agents = [a for name in names for a in statusz(quickstart, name)["agents"]]
+        return {a["revision"] for a in agents if a["name"] == "reviewer" and a["ready"]}
+
+    wait_until(
+        lambda: len(now := served()) == 1 and revision not in now,
+        "both pods serve the new prompt",
+        timeout=20,
+    )
     took = time.monotonic() - begin
-    print(f"prompt changed to loaded by all pods: {took:.1f} s")
+    quickstart.wait_condition(target, NAMESPACE, "Loaded", "True", "Loaded", timeout=20)
+    print(
+        f"prompt changed: served by all pods after {took:.1f} s, said by status after {time.monotonic() - begin:.1f} s"
+    )
 
     status = quickstart.get(target, NAMESPACE)["status"]
     assert status["loadedRevision"] != revision
@@ -139,15 +153,17 @@ def statusz(installation: Installation, pod: str) -> dict[str, Any]:
 def test_deleted_and_edited_objects_are_repaired(quickstart: Installation) -> None:
     uid = quickstart.get("service/agents", NAMESPACE)["metadata"]["uid"]
     quickstart.kubectl("delete", "service", "agents", "-n", NAMESPACE)
-    end = time.monotonic() + 15
-    while True:
-        try:
-            if quickstart.get("service/agents", NAMESPACE)["metadata"]["uid"] != uid:
-                break
-        except Exception:  # noqa: BLE001, S110 - not there yet
-            pass
-        assert time.monotonic() < end, "the Service did not come back"
-        time.sleep(0.2)
+    listed = (
+        "get",
+        "services",
+        "-n",
+        NAMESPACE,
+        "-o",
+        "jsonpath={.items[?(@.metadata.name=='agents')].metadata.uid}",
+    )
+    wait_until(
+        lambda: quickstart.kubectl(*listed) not in ("", uid), "the Service is back", timeout=15, every=0.2
+    )
 
 
 def test_make_kubeconfig_prints_a_path(installation: Installation) -> None:

@@ -58,6 +58,7 @@ def managed_redis(
     data = {
         scripts.REDIS_CONF: scripts.redis_conf(spec),
         scripts.READY_SCRIPT: scripts.ready_script(),
+        scripts.LIVE_SCRIPT: scripts.live_script(),
         scripts.RELOAD_SCRIPT: scripts.reload_script(),
     }
     template: Manifest = {
@@ -92,6 +93,8 @@ def managed_redis(
             spec={
                 "replicas": 1,
                 "serviceName": name,
+                # OrderedReady never replaces a pod that cannot start, not even by a corrected template.
+                "podManagementPolicy": "Parallel",
                 "selector": {"matchLabels": selector},
                 "revisionHistoryLimit": 3,
                 "template": template,
@@ -169,6 +172,7 @@ def _pod(backend: str, spec: ManagedRedisSpec, settings: OperatorSettings) -> Ma
                     [FileSource("Secret", naming.redis_tls_secret(backend), {key: key for key in tls_keys})],
                 ),
                 {"name": "data", "persistentVolumeClaim": {"claimName": name}},
+                {"name": "socket", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
             ],
         }
     )
@@ -189,9 +193,9 @@ def _redis(spec: ManagedRedisSpec, settings: OperatorSettings) -> Manifest:
             "timeoutSeconds": 3,
             "failureThreshold": 2,
         },
-        # The port is open while a long append-only file is being read: that must not restart Redis.
+        # Reading a long append-only file is an answer too: that must not restart Redis.
         "livenessProbe": {
-            "tcpSocket": {"port": REDIS_PORT_NAME},
+            "exec": {"command": ["sh", f"{scripts.CONFIG_DIRECTORY}/{scripts.LIVE_SCRIPT}"]},
             "initialDelaySeconds": 5,
             "periodSeconds": 10,
             "timeoutSeconds": 5,
@@ -219,4 +223,5 @@ def _mounts() -> list[dict[str, Any]]:
         {"name": "config", "mountPath": scripts.CONFIG_DIRECTORY, "readOnly": True},
         {"name": "auth", "mountPath": scripts.AUTH_DIRECTORY, "readOnly": True},
         {"name": "tls", "mountPath": scripts.TLS_DIRECTORY, "readOnly": True},
+        {"name": "socket", "mountPath": scripts.SOCKET_DIRECTORY},
     ]

@@ -15,13 +15,18 @@ from aixgo_operator.domain.validate import redis_bytes
 if TYPE_CHECKING:
     from aixgo_operator.api.v1alpha1 import ManagedRedisSpec
 
-CONFIG_DIRECTORY: Final = "/etc/redis/config"
-AUTH_DIRECTORY: Final = "/etc/redis/auth"
-TLS_DIRECTORY: Final = "/etc/redis/tls"
+# Not below /etc/redis: some distributions' packages close that folder to every user but their own.
+CONFIG_DIRECTORY: Final = "/etc/aixgo-redis/config"
+AUTH_DIRECTORY: Final = "/etc/aixgo-redis/auth"
+TLS_DIRECTORY: Final = "/etc/aixgo-redis/tls"
 DATA_DIRECTORY: Final = "/data"
+#: Shared by the pod's containers, reached by nobody else.
+SOCKET_DIRECTORY: Final = "/run/aixgo-redis"
+_SOCKET: Final = f"{SOCKET_DIRECTORY}/redis.sock"
 
 REDIS_CONF: Final = "redis.conf"
 READY_SCRIPT: Final = "ready.sh"
+LIVE_SCRIPT: Final = "live.sh"
 RELOAD_SCRIPT: Final = "reload.sh"
 
 
@@ -30,6 +35,8 @@ def redis_conf(spec: ManagedRedisSpec) -> str:
     lines = [
         "port 0",
         f"tls-port {REDIS_PORT}",
+        f"unixsocket {_SOCKET}",
+        "unixsocketperm 700",
         f"tls-cert-file {TLS_DIRECTORY}/tls.crt",
         f"tls-key-file {TLS_DIRECTORY}/tls.key",
         f"tls-ca-cert-file {TLS_DIRECTORY}/ca.crt",
@@ -49,24 +56,32 @@ def redis_conf(spec: ManagedRedisSpec) -> str:
     return "\n".join(lines) + "\n"
 
 
-#: The password is read from its file into the environment of the one child: it is in no argument list.
-_CLIENT = f"""\
+def _client(target: str) -> str:
+    """Return a shell function. The password is in the environment of the one child, in no argument list."""
+    return f"""\
 cli() {{
-  REDISCLI_AUTH=$password redis-cli --tls --insecure -h 127.0.0.1 -p {REDIS_PORT} \\
-    --user "$username" --no-auth-warning "$@"
+  REDISCLI_AUTH=$password redis-cli {target} --user "$username" --no-auth-warning "$@"
 }}
 """
 
 
 def ready_script() -> str:
-    """Return the readiness probe: Redis answers over TLS, with its data loaded."""
+    """Return the readiness probe: Redis answers over TLS, its certificate verified, with its data loaded."""
     return f"""\
 #!/bin/sh
 username=$(cat {AUTH_DIRECTORY}/{OPERATOR_USERNAME_KEY}) || exit 1
 password=$(cat {AUTH_DIRECTORY}/{OPERATOR_PASSWORD_KEY}) || exit 1
-{_CLIENT.replace("--insecure", f"--cacert {TLS_DIRECTORY}/ca.crt")}
+{_client(f"--tls --cacert {TLS_DIRECTORY}/ca.crt -h 127.0.0.1 -p {REDIS_PORT}")}
 answer=$(cli PING)
 [ "$answer" = PONG ] || {{ echo "$answer"; exit 1; }}
+"""
+
+
+def live_script() -> str:
+    """Return the liveness probe: any answer will do, also that a password is wanted or data is loading."""
+    return f"""\
+#!/bin/sh
+answer=$(redis-cli -s {_SOCKET} PING 2>&1) && [ -n "$answer" ] || {{ echo "$answer"; exit 1; }}
 """
 
 
@@ -82,7 +97,7 @@ set -f
 trap 'exit 0' TERM INT
 username=$(cat {AUTH_DIRECTORY}/{OPERATOR_USERNAME_KEY}) || exit 1
 password=$(cat {AUTH_DIRECTORY}/{OPERATOR_PASSWORD_KEY}) || exit 1
-{_CLIENT}
+{_client(f"-s {_SOCKET}")}
 apply_users() {{
   names=" "
   while read -r _ name rules; do

@@ -118,9 +118,14 @@ def managed(tmp_path: Path) -> Iterator[ManagedRedis]:
     config.mkdir()
     for name, text in manifests[("ConfigMap", "sessions-redis")]["data"].items():
         # The same files with the paths of this machine instead of those of the pod, and a port of our own.
-        text = text.replace("/etc/redis/", f"{tmp_path}/").replace("dir /data", f"dir {tmp_path}/data")
+        text = (
+            text.replace("/etc/aixgo-redis/", f"{tmp_path}/")
+            .replace("/run/aixgo-redis", f"{tmp_path}/run")
+            .replace("dir /data", f"dir {tmp_path}/data")
+        )
         (config / name).write_text(text.replace("6379", str(port)).replace("sleep 2", "sleep 0.1"))
     (tmp_path / "data").mkdir()
+    (tmp_path / "run").mkdir()
     replace_volume(tmp_path / "auth", auth_files(resolved))
     replace_volume(tmp_path / "tls", authority.issue().files())
     server = ManagedRedis(tmp_path, port, authority, [])
@@ -240,10 +245,12 @@ def test_no_secret_is_in_the_logs_or_in_argument_lists(managed: ManagedRedis) ->
 
 def test_readiness_fails_while_redis_is_away(managed: ManagedRedis) -> None:
     assert managed.script("ready.sh").returncode == 0
+    assert managed.script("live.sh").returncode == 0
     server = managed.processes[0]
     server.send_signal(signal.SIGTERM)
     server.wait(timeout=10)
     assert managed.script("ready.sh").returncode != 0
+    assert managed.script("live.sh").returncode != 0
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])

@@ -25,7 +25,8 @@ agents = st.builds(
     name=names,
     namespace=names,
     prompt=st.builds(PromptConfig, text=st.text(max_size=50)),
-    model=st.none() | st.builds(ModelConfig, name=names, api_key=st.none() | st.builds(SecretFile, secret=names, key=names)),
+    model=st.none()
+    | st.builds(ModelConfig, name=names, api_key=st.none() | st.builds(SecretFile, secret=names, key=names)),
     timeout_seconds=st.integers(1, 100),
 )
 configs = st.builds(
@@ -78,7 +79,11 @@ def test_names_in_json_are_those_of_the_contract() -> None:
     config = RuntimeConfig(
         runtime=RuntimeIdentity(name="r", namespace="n"),
         agents=(AgentConfig(name="a", namespace="n", model=ModelConfig(name="m", base_url="http://x")),),
-        routes=(RouteConfig(agent="b", namespace="n", address="dns:///x", server_name="x", spiffe_id="spiffe://x"),),
+        routes=(
+            RouteConfig(
+                agent="b", namespace="n", address="dns:///x", server_name="x", spiffe_id="spiffe://x"
+            ),
+        ),
     )
     data = json.loads(config.model_dump_json(by_alias=True))
     assert data["agents"][0]["model"]["baseURL"] == "http://x"

@@ -52,7 +52,9 @@ def test_files_stay_readable_in_one_sitting() -> None:
 def test_light_imports(package: str) -> None:
     heavy = "grpc redis kopf kubernetes pydantic_ai aiohttp".split()
     code = f"import sys, {package}; print([m for m in {heavy!r} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
     assert done.stdout.strip() == "[]"
 
 
