@@ -80,9 +80,7 @@ def test_changed_prompt_is_loaded_by_all_pods_without_a_restart(quickstart: Inst
     )
     took = time.monotonic() - begin
     quickstart.wait_condition(target, NAMESPACE, "Loaded", "True", "Loaded", timeout=20)
-    print(
-        f"prompt changed: served by all pods after {took:.1f} s, said by status after {time.monotonic() - begin:.1f} s"
-    )
+    print(f"prompt served by all pods after {took:.1f} s, in status after {time.monotonic() - begin:.1f} s")
 
     status = quickstart.get(target, NAMESPACE)["status"]
     assert status["loadedRevision"] != revision
