@@ -14,7 +14,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.support.cluster.cache import cache_dir
+from tests.support.cluster.cache import cache_dir, work_folder
 from tests.support.cluster.commands import CommandError, run, succeeds
 
 if TYPE_CHECKING:
@@ -66,14 +66,14 @@ class Engine:
         (self._conf / "networks").mkdir(parents=True, exist_ok=True)
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         files = 1 << 20 if limit == resource.RLIM_INFINITY else min(limit, 1 << 20)
-        (self._conf / "storage.conf").write_text(_STORAGE.format(graph=self._graph, run=self.run_folder))
+        _write(self._conf / "storage.conf", _STORAGE.format(graph=self._graph, run=self.run_folder))
         names = ""
         if self._network is not None:
             names = _NAMES.format(conf=self._conf, network=self._network)
             hosts = f"127.0.0.1 localhost\n::1 localhost\n{self._network}.1 host.docker.internal\n"
-            (self._conf / "hosts").write_text(hosts)
+            _write(self._conf / "hosts", hosts)
         text = _CONTAINERS.format(files=files, conf=self._conf, run=self.run_folder, names=names)
-        (self._conf / "containers.conf").write_text(text)
+        _write(self._conf / "containers.conf", text)
 
     @property
     def env(self) -> dict[str, str]:
@@ -133,3 +133,12 @@ class Engine:
         """Delete the images as well."""
         self.close()
         shutil.rmtree(self._graph.parent, ignore_errors=True)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a settings file in one step: podman of another process may be reading it."""
+    if path.exists() and path.read_text() == text:
+        return
+    with work_folder(path) as folder:
+        (folder / path.name).write_text(text)
+        (folder / path.name).replace(path)

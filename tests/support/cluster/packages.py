@@ -27,6 +27,7 @@ ENGINE = {
     "iptables": "iptables",
     "nftables": "nft",
     "iproute2": "ip",
+    "systemd": "systemctl",  # enables units in the node's file system; it need not run here
 }
 REDIS = {"redis-server": "redis-server"}
 
