@@ -12,6 +12,9 @@ import trustme
 from tests.support.redis_server import RedisServer, RedisTLSFiles, running_redis
 from tests.support.waiting import wait_until
 
+# The suite lives in the library: its assertions are to say what they saw, as those of tests do.
+pytest.register_assert_rewrite("aixgo.session.testing")
+
 PASSWORD = "correct horse"
 #: What a user of a shared Redis needs, and no more.
 RIGHTS = "-@all +@read +@write +eval +evalsha +ping +time +client|setname"
