@@ -34,6 +34,8 @@ _BUILD_TIMEOUT = 1800.0
 _OWN = "own"
 # Older archives of an image are deleted.
 _KEEP = 3
+# Unnamed images that are kept, as a cache of build steps.
+_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,9 @@ def _builder(tool: str) -> Iterator[_Builder]:
     engine = Engine("build")
     try:
         engine.buildah("rm", "--all")  # working containers of an interrupted run
+        # Every build leaves an unnamed image or two. Deleting them can cost the next build its cached steps.
+        if len(engine.podman("images", "--all", "--quiet", "--filter", "dangling=true").split()) > _STEPS:
+            engine.podman("image", "prune", "--force", timeout=600, saying="deleting old build steps")
         yield _OwnBuilder(engine)
     finally:
         engine.close()

@@ -109,7 +109,14 @@ class OwnEngine:
 
     def node_image(self) -> str:
         packages.require(packages.ENGINE, what_for="a cluster without Docker")
-        return node_image.ensure(self._engine)
+        name = node_image.ensure(self._engine)
+        # Those of older sources are 1.3 GB each. One that is still in use stays.
+        listed = self._engine.podman("images", "--format", "{{.Repository}}:{{.Tag}}").split()
+        for other in listed:
+            if other != name and other.startswith(f"{name.rpartition(':')[0]}:"):
+                with contextlib.suppress(CommandError):
+                    self._engine.podman("rmi", other)
+        return name
 
     def prepare(self) -> None:
         self._engine.prepare()
