@@ -1,0 +1,87 @@
+"""Our sessions in files."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from benchmarks.sessions.adapters.base import TEXT, Adapter
+
+from aixgo import Message
+from aixgo.session import FileBackend, Manager
+
+if TYPE_CHECKING:
+    from aixgo.session import Session
+
+
+class AixgoAdapter(Adapter):
+    """What both of our backends have in common: the public API."""
+
+    packages: ClassVar[tuple[str, ...]] = ("aixgo", "orjson")
+    manager: Manager
+
+    async def close(self) -> None:
+        await self.manager.close()
+
+    def message(self, number: int) -> Message:
+        return Message.new("user", {"role": "user", "content": f"{number}: {TEXT}"})
+
+    async def create(self) -> Session:
+        return await self.manager.create("assistant", user_id="user-1")
+
+    async def seed(self, session: Session, count: int) -> None:
+        for first in range(0, count, 1000):
+            await session.append_messages(
+                [self.message(number) for number in range(first, min(count, first + 1000))]
+            )
+
+    async def append(self, session: Session, message: Any) -> None:
+        await session.append_message(message)
+
+    async def read(self, session: Session, limit: int | None) -> list[Any]:
+        return await session.get_messages(limit=limit)
+
+    async def checkpoint(self, session: Session) -> str:
+        return (await session.checkpoint()).id
+
+    async def restore(self, session: Session, checkpoint: str) -> None:
+        await session.restore(checkpoint)
+
+
+class _AixgoFile(AixgoAdapter):
+    mode: ClassVar[Literal["fsync", "os"]]
+    #: Sessions that are in the store before anything is measured.
+    sessions: ClassVar[int] = 0
+
+    async def open(self) -> None:
+        if self.sessions:
+            async with Manager(FileBackend(self.directory, durability="os")) as manager:
+                for _ in range(self.sessions):
+                    await manager.create("assistant", user_id="user-2")
+        self.manager = Manager(FileBackend(self.directory, durability=self.mode))
+
+    async def cold_read(self, session: Session, limit: int) -> tuple[float, list[Any]]:
+        """Another manager of the directory, open and warm, asks for this session for the first time."""
+        async with Manager(FileBackend(self.directory, durability=self.mode)) as other:
+            await other.backend.list_agents()
+            begin = time.perf_counter()
+            messages = await (await other.get(session.id)).get_messages(limit=limit)
+            return (time.perf_counter() - begin) * 1e6, messages
+
+
+class AixgoFileFsync(_AixgoFile):
+    durability = "flushed before the acknowledgement"
+    mode = "fsync"
+
+
+class AixgoFileOs(_AixgoFile):
+    durability = "page cache: survives the process, not a power loss"
+    mode = "os"
+
+
+class AixgoFileOs10(AixgoFileOs):
+    sessions = 10
+
+
+class AixgoFileOs5000(AixgoFileOs):
+    sessions = 5000

@@ -1,0 +1,154 @@
+"""Runs the workers, and every round of every operation."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from benchmarks.sessions.plan import OURS, PEERS, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parents[2]
+_TAIL = 2000
+
+
+class WorkerError(Exception):
+    """A worker could not do what it was asked for."""
+
+
+class WorkerProcess:
+    """A worker, as the driver sees it."""
+
+    def __init__(self, python: Path, places: dict[str, Any], log: Path) -> None:
+        self._log = log
+        with log.open("wb") as stderr:
+            self._process = subprocess.Popen(
+                [str(python), "-m", "benchmarks.sessions.worker", json.dumps(places)],
+                cwd=ROOT,
+                env=_environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+            )
+
+    def ask(self, **request: Any) -> Any:
+        """Send a request and return the answer.
+
+        Raises:
+            WorkerError: it failed, or the worker is gone.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = b""
+        if not line:
+            raise WorkerError(f"worker ended: {self._log.read_text(errors='replace')[-_TAIL:]}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise WorkerError(answer["error"])
+        return answer["result"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        try:
+            self.ask(do="close")
+            self._process.stdin.close()
+            self._process.wait(10)
+        except (WorkerError, OSError, subprocess.TimeoutExpired):
+            self._process.kill()
+            self._process.wait()
+
+
+def _environment() -> dict[str, str]:
+    """Return an environment without anybody's keys: SDKs of peers look for them."""
+    kept = ("HOME", "PATH", "LANG", "TMPDIR")
+    variables = {name: os.environ[name] for name in kept if name in os.environ}
+    return variables | {
+        "PYTHONPATH": str(ROOT),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OPENAI_AGENTS_DISABLE_TRACING": "1",
+    }
+
+
+@dataclass
+class Results:
+    """Everything that was measured."""
+
+    #: Row -> durability and versions.
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: Operation -> row -> one set of numbers per round.
+    rounds: dict[str, dict[str, list[dict[str, float] | None]]] = field(default_factory=dict)
+    #: Row and operation -> what went wrong.
+    errors: dict[str, str] = field(default_factory=dict)
+
+    def add(self, step: Step, row: str, numbers: dict[str, float] | None) -> None:
+        """Note the numbers of one round."""
+        self.rounds.setdefault(step.name, {}).setdefault(row, []).append(numbers)
+
+
+def run(
+    steps: list[Step],
+    rounds: int,
+    places: dict[str, Any],
+    pythons: tuple[Path, Path],
+    say: Callable[[str], None],
+) -> Results:
+    """Measure: every operation of every row, round by round, so that all rows meet the same weather.
+
+    Args:
+        steps: What to measure.
+        rounds: How often.
+        places: What the workers get: where to store, ports, which event loop.
+        pythons: The interpreters of our environment and of the peers'.
+        say: Where progress goes.
+    """
+    results = Results()
+    ours, theirs = pythons
+    with ExitStack() as stack:
+        workers: dict[str, WorkerProcess] = {}
+
+        def start(name: str, python: Path) -> WorkerProcess:
+            log = Path(places["directory"]) / f"{name}.log"
+            return stack.enter_context(WorkerProcess(python, places, log))
+
+        shared = start("ours", ours)  # one process with the limits: their ratios are about the same process
+        workers |= dict.fromkeys(OURS, shared)
+        workers |= {row: start(row, theirs) for row in PEERS}
+        for row, worker in workers.items():
+            say(f"opening {row}")
+            try:
+                results.rows[row] = worker.ask(do="open", row=row)
+            except WorkerError as error:
+                results.errors[row] = str(error)
+        for number in range(rounds):
+            for step in steps:
+                say(f"round {number + 1}/{rounds}: {step.name}")
+                _one_round(step, number, workers, results)
+    return results
+
+
+def _one_round(step: Step, number: int, workers: dict[str, WorkerProcess], results: Results) -> None:
+    rows = [row for row in step.rows if row in results.rows]
+    turn = number % len(rows) if rows else 0
+    for row in rows[turn:] + rows[:turn]:
+        key = f"{row}: {step.name}"
+        if key in results.errors:
+            continue
+        try:
+            results.add(step, row, workers[row].ask(do="measure", row=row, measure=step.measure))
+        except WorkerError as error:
+            results.errors[key] = str(error)
