@@ -14,7 +14,7 @@ from aixgo_operator.api.constants import (
     LABEL_SESSION_BACKEND,
 )
 from aixgo_operator.kube.diff import differences, manifest_hash
-from aixgo_operator.kube.errors import AlreadyExistsError, ConflictError
+from aixgo_operator.kube.errors import ConflictError
 from aixgo_operator.kube.resources import CLAIMS, resource_of
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class Applier:
         try:
             # Not forced: if somebody took the name since we looked, his values win.
             await self._write(body, key, result, force=False)
-        except (AlreadyExistsError, ConflictError):
+        except ConflictError:
             result.waiting.append(key)
 
     async def _write(self, body: Manifest, key: ChildKey, result: ApplyResult, *, force: bool) -> None:

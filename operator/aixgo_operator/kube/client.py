@@ -14,7 +14,13 @@ from urllib.parse import urlencode
 import aiohttp
 
 from aixgo_operator.api.constants import FIELD_MANAGER
-from aixgo_operator.kube.errors import NotFoundError, NotLeadingError, UnavailableError, from_response
+from aixgo_operator.kube.errors import (
+    AlreadyExistsError,
+    NotFoundError,
+    NotLeadingError,
+    UnavailableError,
+    from_response,
+)
 from aixgo_operator.kube.resources import EVENTS, Manifest, Resource, resource_of, with_type
 
 if TYPE_CHECKING:
@@ -284,6 +290,8 @@ class ApiServerClient:
             await self._call("POST", EVENTS, EVENTS.path(metadata["namespace"]), body=body, deadline=5.0)
         except NotLeadingError:
             raise
+        except AlreadyExistsError:
+            return  # it was told before
         except Exception as error:  # noqa: BLE001  an Event is a courtesy: losing one must not fail a reconcile
             log.warning("event not recorded", extra={"reason": reason, "error": str(error)})
 

@@ -26,12 +26,12 @@ class NotFoundError(ApiError):
     """404."""
 
 
-class AlreadyExistsError(ApiError):
-    """409 on creation: somebody else was first."""
-
-
 class ConflictError(ApiError):
     """409: a precondition (uid, resourceVersion, field manager) does not hold."""
+
+
+class AlreadyExistsError(ConflictError):
+    """409 on creation: somebody else was first."""
 
 
 class ForbiddenError(ApiError):

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from aixgo_operator.kube.errors import ApiError
+from aixgo_operator.kube.errors import ApiError, ConflictError
 from aixgo_operator.kube.resources import LEASES, Manifest
 
 if TYPE_CHECKING:
@@ -126,6 +126,9 @@ class Elector:
                 else:
                     self._renewed = None  # somebody else holds it, whatever we believed
                     return False
+        except ConflictError as error:
+            log.debug("another candidate was quicker", extra={"error": str(error)})
+            return False
         except (ApiError, TimeoutError) as error:
             log.warning("lease not renewed", extra={"identity": self.identity, "error": str(error)})
             return False

@@ -47,6 +47,8 @@ _PATIENCE: Final = 3
 #: Seconds until a namespace that is being deleted is looked at again.
 _TERMINATING: Final = 10.0
 _NOT_LEADING: Final = 1.0
+#: Objects that are taken in without letting anything else run.
+_BATCH: Final = 100
 
 
 class Engine:

@@ -96,3 +96,47 @@ async def test_certificates_survive_a_restart_and_are_repaired(
         data = (await cluster.get(SECRETS, namespace, "runtime-tls"))["data"]
         assert data["ca.crt"] == first["ca.crt"]
         await cluster.until_condition(AGENT_RUNTIMES, namespace, "runtime", "Ready", "True")
+
+
+async def test_what_the_api_server_refuses_is_told_and_tried_again_with_patience(
+    plane: ControlPlane, cluster: support.Cluster
+) -> None:
+    namespace = await cluster.namespace()
+    async with support.running(plane, cluster, support.settings(namespace, (namespace,))) as operator:
+        await cluster.apply(m.runtime(namespace))
+        await cluster.until_condition(AGENT_RUNTIMES, namespace, "runtime", "Ready", "True")
+        await operator.quiet()
+        uid = (await cluster.get(DEPLOYMENTS, namespace, "runtime"))["metadata"]["uid"]
+        before = operator.writes()
+
+        # The CRD takes any resources; the Deployment does not.
+        await cluster.apply(
+            m.runtime(namespace, resources={"requests": {"cpu": "1"}, "limits": {"cpu": "500m"}})
+        )
+        degraded = await cluster.until_condition(
+            AGENT_RUNTIMES, namespace, "runtime", "Degraded", "True", "ReconcileError"
+        )
+        assert "must be less than or equal to cpu limit" in degraded["message"]
+        assert (await cluster.condition(AGENT_RUNTIMES, namespace, "runtime", "Ready"))["status"] != "True"
+        # The old revision goes on.
+        deployment = await cluster.get(DEPLOYMENTS, namespace, "runtime")
+        assert deployment["metadata"]["uid"] == uid
+        assert deployment["status"]["availableReplicas"] == 1
+        await operator.quiet(seconds=1.5)
+        refused = operator.writes()["PATCH deployments"] - before["PATCH deployments"]
+        assert refused <= 6
+
+        await cluster.apply(m.runtime(namespace))
+        await cluster.until_condition(AGENT_RUNTIMES, namespace, "runtime", "Ready", "True")
+        assert not await cluster.condition(AGENT_RUNTIMES, namespace, "runtime", "Degraded")
+
+
+async def test_an_agent_that_cannot_be_served_hinders_nobody(
+    plane: ControlPlane, cluster: support.Cluster
+) -> None:
+    namespace = await cluster.namespace()
+    async with support.running(plane, cluster, support.settings(namespace, (namespace,))):
+        await cluster.apply(m.runtime(namespace))
+        await cluster.apply(m.agent(namespace, "9lives"))
+        await cluster.until_condition(AGENTS, namespace, "9lives", "Accepted", "False", "InvalidSpec")
+        await cluster.until_condition(AGENT_RUNTIMES, namespace, "runtime", "Ready", "True")

@@ -44,6 +44,12 @@ async def test_everything_becomes_ready_and_then_nothing_is_written(
         probes = operator.pods.probes
         await support.until(lambda: operator.pods.probes >= probes + 3, "three more looks at the pod")
         assert operator.writes() == before
+        # The canary knows every watch by its name: else it would never, or always, sing.
+        canary = operator.process._canary
+        assert canary is not None
+        assert len(canary.expected) == 14
+        assert canary.dead() == []
+        assert canary._missing_since is None
 
 
 async def test_every_order_of_applying_ends_in_the_same_objects(
