@@ -137,7 +137,6 @@ class Operator:
         self.settings = settings
         self.pods = pods
         self.redis = redis
-        self.lost = asyncio.Event()
 
     def writes(self) -> dict[str, int]:
         """Return how often the operator wrote what to the API server; its Lease does not count."""
@@ -199,18 +198,16 @@ async def running(
         if kubelet is None:
             kubelet = await stack.enter_async_context(Kubelet(cluster.client))
         pods, redis = FakePods(cluster.client, kubelet), FakeRedis()
-        lost = asyncio.Event()
         process = Process(
             chosen,
             kubeconfig=str(plane.kubeconfig),
             pods=pods,
             backends=redis,
             lease_times=lease_times,
-            on_lost=lost.set,
+            on_lost=lambda: None,
         )
         task = asyncio.create_task(process.run(), name="operator")
         operator = Operator(process, chosen, pods, redis)
-        operator.lost = lost
         try:
             await until(lambda: process.working.is_set() or task.done(), "the operator works", timeout=20.0)
             if task.done():

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import kopf
 
 from aixgo_operator.app.health import HealthServer, WatchCanary
+from aixgo_operator.app.leadership import Leadership
 from aixgo_operator.app.main import EXIT_FAILED, EXIT_LOST
 from aixgo_operator.handlers import watch
 from aixgo_operator.kube.client import ApiServerClient
@@ -68,7 +69,7 @@ class Process:
             self.metrics.registry, problems=self._problems, host=health_host, port=health_port
         )
         self.engine: Engine | None = None
-        self._elector: Elector | None = None
+        self.leadership: Leadership | None = None
         self._canary: WatchCanary | None = None
         self._kopf: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
@@ -86,31 +87,36 @@ class Process:
         await self.health.start()
         # As name of the pod and something random: two containers of one pod name must not be one candidate.
         identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{secrets.token_hex(4)}"
-        self._elector = elector = Elector(
-            client,
-            namespace=self._settings.operator_namespace,
-            name=LEASE_NAME,
-            identity=identity,
-            times=self._lease_times,
+        leadership = self.leadership = Leadership(
+            lambda: ApiServerClient.connect(self._kubeconfig, on_request=self.metrics.request),
+            lambda own: Elector(
+                own,
+                namespace=self._settings.operator_namespace,
+                name=LEASE_NAME,
+                identity=identity,
+                times=self._lease_times,
+            ),
+            self._on_lost,
         )
-        self.metrics.watch_leader(elector.leading)
+        self.metrics.watch_leader(leadership.leading)
         self.health.ready = True
         try:
-            if not await self._until_stopped(elector.acquire()):
+            if not await self._until_stopped(leadership.acquire()):
                 return 0
-            return await self._lead(client, elector)
+            return await self._lead(client, leadership, identity)
         finally:
+            await leadership.release()
             self.health.ready = False
             await self.health.stop()
             await client.close()
             if isinstance(self._pods, HttpPodProber):
                 await self._pods.close()
 
-    async def _lead(self, client: ApiServerClient, elector: Elector) -> int:
+    async def _lead(self, client: ApiServerClient, leadership: Leadership, identity: str) -> int:
         # Before kopf: at its end it cancels every task that was started after it.
-        holding = asyncio.create_task(self._hold(elector), name="lease")
+        losing = asyncio.create_task(leadership.lost.wait(), name="lease")
         engine = self.engine = Engine(
-            client.with_fence(elector.leading),
+            client.with_fence(leadership.leading),
             self._settings,
             pods=self._pods,
             backends=self._backends,
@@ -122,11 +128,11 @@ class Process:
             if not await self._until_stopped(self._start_engine(engine)):
                 return 0
             self._kopf = asyncio.create_task(
-                self._watch(client, engine, identity=elector.identity, stop=stop_kopf), name="kopf"
+                self._watch(client, engine, identity=identity, stop=stop_kopf), name="kopf"
             )
             self.working.set()
-            done, _ = await asyncio.wait({holding, stopping, self._kopf}, return_when=asyncio.FIRST_COMPLETED)
-            if holding in done:
+            done, _ = await asyncio.wait({losing, stopping, self._kopf}, return_when=asyncio.FIRST_COMPLETED)
+            if losing in done:
                 return EXIT_LOST
             if self._kopf in done and stopping not in done:
                 log.error("the watches ended", extra={"error": repr(self._kopf.exception())})
@@ -137,14 +143,8 @@ class Process:
             stop_kopf.set()
             await self._end_kopf()
             stopping.cancel()
-            holding.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.gather(holding, stopping, return_exceptions=True)
-            await elector.release()
-
-    async def _hold(self, elector: Elector) -> None:
-        await elector.hold()
-        self._on_lost()
+            losing.cancel()
+            await asyncio.gather(losing, stopping, return_exceptions=True)
 
     async def _start_engine(self, engine: Engine) -> None:
         """Read the cluster; wait for CRDs that are not installed yet."""

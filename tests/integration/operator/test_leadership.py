@@ -10,6 +10,7 @@ import pytest
 from tests.support import operator as support
 
 from aixgo_operator.kube.client import ApiServerClient
+from aixgo_operator.kube.errors import NotLeadingError
 from aixgo_operator.kube.lease import Elector, LeaseTimes
 from aixgo_operator.kube.resources import LEASES
 
@@ -120,9 +121,24 @@ async def test_an_operator_that_loses_its_lease_writes_no_more(
         lease = await cluster.get(LEASES, namespace, "aixgo-operator")
         # Somebody else has it, by force.
         await support.until(lambda: _steal(cluster, lease), "the lease is stolen")
-        await asyncio.wait_for(operator.lost.wait(), 5.0)
-        assert operator.process._elector is not None
-        assert not operator.process._elector.leading()
+        leadership = operator.process.leadership
+        assert leadership is not None
+        await asyncio.wait_for(leadership.lost.wait(), 5.0)
+        assert not leadership.leading()
+        assert operator.process.engine is not None
+        client = operator.process.engine._context.client
+        with pytest.raises(NotLeadingError):
+            await client.annotate(LEASES, namespace, "aixgo-operator", {"a": "b"})
+
+
+async def test_a_busy_operator_keeps_its_lease(plane: ControlPlane, cluster: support.Cluster) -> None:
+    namespace = await cluster.namespace()
+    async with support.running(plane, cluster, support.settings(namespace, (namespace,))) as operator:
+        leadership = operator.process.leadership
+        assert leadership is not None
+        time.sleep(2 * TIMES.duration)  # noqa: ASYNC251  nothing of the event loop runs meanwhile
+        assert leadership.leading()
+        assert not leadership.lost.is_set()
 
 
 async def _steal(cluster: support.Cluster, lease: dict[str, Any]) -> bool:
