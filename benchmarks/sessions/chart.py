@@ -32,6 +32,11 @@ def _values(result: dict[str, Any], operation: str, number: str) -> dict[str, tu
     return found
 
 
+def _label(result: dict[str, Any], row: str) -> str:
+    durable = result["rows"][row]["durability"].startswith("power loss (")
+    return f"{row} *" if durable else row
+
+
 def draw(result: dict[str, Any], target: Path) -> None:
     """Write the chart."""
     figure, axes = pyplot.subplots(2, 2, figsize=(15, 10))
@@ -47,13 +52,12 @@ def draw(result: dict[str, Any], target: Path) -> None:
         axis.barh(rows, middles, xerr=spread, color=colors, error_kw={"linewidth": 0.8})
         axis.set_xscale("log")
         axis.set_title(title)
-        for place, middle in enumerate(middles):
-            axis.text(middle, place, f" {middle:,.0f}", va="center", fontsize=8)
-    durable = (
-        "Blue: ours. Whiskers: min and max of the rounds. Flushed before the acknowledgement: file-fsync, "
-    )
+        axis.set_yticks(range(len(rows)), [_label(result, row) for row in rows])
+        for place, row in enumerate(rows):
+            axis.text(values[row][2], place, f"  {values[row][0]:,.0f}", va="center", fontsize=8)
     figure.suptitle("Session stores, side by side")
-    figure.text(0.01, 0.01, durable + "oa-sqlite, lg-sqlite, adk-*, sqlite-full, redis-always.", fontsize=9)
+    text = "Blue: ours. Numbers: medians; whiskers: min and max of the rounds. *: survives a power loss."
+    figure.text(0.01, 0.01, text, fontsize=9)
     figure.tight_layout(rect=(0, 0.02, 1, 0.98))
     figure.savefig(target, dpi=110)
 

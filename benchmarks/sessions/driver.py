@@ -143,12 +143,38 @@ def run(
 
 def _one_round(step: Step, number: int, workers: dict[str, WorkerProcess], results: Results) -> None:
     rows = [row for row in step.rows if row in results.rows]
-    turn = number % len(rows) if rows else 0
-    for row in rows[turn:] + rows[:turn]:
-        key = f"{row}: {step.name}"
-        if key in results.errors:
-            continue
-        try:
-            results.add(step, row, workers[row].ask(do="measure", row=row, measure=step.measure))
-        except WorkerError as error:
-            results.errors[key] = str(error)
+    samples: dict[str, list[dict[str, Any] | None]] = {row: [] for row in rows}
+    for part in range(step.parts):
+        turn = (number + part) % len(rows)
+        for row in rows[turn:] + rows[:turn]:
+            key = f"{row}: {step.name}"
+            if key in results.errors:
+                continue
+            measure = {**step.measure, "first": part == 0}
+            try:
+                samples[row].append(workers[row].ask(do="measure", row=row, measure=measure))
+            except WorkerError as error:
+                results.errors[key] = str(error)
+    for row in rows:
+        if f"{row}: {step.name}" not in results.errors:
+            results.add(step, row, _numbers([sample for sample in samples[row] if sample is not None]))
+
+
+def _numbers(samples: list[dict[str, Any]]) -> dict[str, float] | None:
+    """Return the numbers of one round: times in microseconds, ``ops`` per second, the rest per operation."""
+    if not samples:
+        return None
+    if "times" not in samples[0]:
+        return samples[0]
+    times = sorted(value for sample in samples for value in sample["times"])
+    count = len(times)
+    numbers = {
+        "n": count,
+        "p50": times[count // 2],
+        "p99": times[min(count - 1, count * 99 // 100)],
+        "ops": count / sum(sample["elapsed"] for sample in samples),
+        "cpu": sum(sample["cpu"] for sample in samples) / count * 1e6,
+    }
+    if "flushes" in samples[0]:
+        numbers["flushes"] = sum(sample["flushes"] for sample in samples) / count
+    return numbers

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
     from benchmarks.sessions.adapters.base import Adapter
 
-Numbers = dict[str, float]
+#: ``times`` of the operations in microseconds; ``elapsed`` and ``cpu`` in seconds and ``flushes`` of all.
+Sample = dict[str, Any]
 
-#: Fewer samples than this are not worth a median, however long they take.
-_LEAST_SAMPLES = 5
+#: So many samples are taken however long they take.
+_LEAST_SAMPLES = 2
 
 
 class FlushCounter:
@@ -44,10 +45,15 @@ class Measurer:
         self._sessions: dict[tuple[str, int], Any] = {}
         self._checkpoints: dict[int, Any] = {}
 
-    async def run(self, kind: str, samples: int, seconds: float, **arguments: Any) -> Numbers | None:
-        """Measure one kind of operation. None: the store has no such thing."""
+    async def run(
+        self, kind: str, samples: int, seconds: float, *, first: bool, **arguments: Any
+    ) -> Sample | None:
+        """Measure one kind of operation. ``first``: of its round. None: the store has no such thing."""
+        if first and kind == "append" and arguments["history"] <= 100:
+            # Long sessions hardly grow; short ones are made anew.
+            self._sessions.pop(("append", arguments["history"]), None)
         gc.collect()
-        measure: Callable[..., Awaitable[Numbers | None]] = getattr(self, f"_{kind}")
+        measure: Callable[..., Awaitable[Sample | None]] = getattr(self, f"_{kind}")
         return await measure(samples, seconds, **arguments)
 
     async def _session(self, purpose: str, history: int) -> Any:
@@ -57,19 +63,17 @@ class Measurer:
             await self._adapter.seed(self._sessions[key], history)
         return self._sessions[key]
 
-    async def _create(self, samples: int, seconds: float) -> Numbers:
+    async def _create(self, samples: int, seconds: float) -> Sample:
         return await _repeat(self._adapter.create, samples, seconds)
 
-    async def _append(self, samples: int, seconds: float, *, history: int) -> Numbers:
-        if history <= 100:  # long ones hardly grow; short ones are made anew for every round
-            self._sessions.pop(("append", history), None)
+    async def _append(self, samples: int, seconds: float, *, history: int) -> Sample:
         session = await self._session("append", history)
         messages = [self._adapter.message(number) for number in range(samples)]
         before = self._flushes.calls
-        numbers = await _repeat(lambda: self._adapter.append(session, messages.pop()), samples, seconds)
-        return numbers | {"flushes": (self._flushes.calls - before) / numbers["n"]}
+        sample = await _repeat(lambda: self._adapter.append(session, messages.pop()), samples, seconds)
+        return sample | {"flushes": self._flushes.calls - before}
 
-    async def _read(self, samples: int, seconds: float, *, history: int, limit: int | None) -> Numbers:
+    async def _read(self, samples: int, seconds: float, *, history: int, limit: int | None) -> Sample:
         session = await self._session("read", history)
         wanted = history if limit is None else limit
         found = await self._adapter.read(session, limit)
@@ -77,7 +81,7 @@ class Measurer:
             raise AssertionError(f"{len(found)} messages instead of {wanted}")
         return await _repeat(lambda: self._adapter.read(session, limit), samples, seconds)
 
-    async def _cold(self, samples: int, seconds: float, *, history: int, limit: int) -> Numbers | None:
+    async def _cold(self, samples: int, seconds: float, *, history: int, limit: int) -> Sample | None:
         read = self._adapter.cold_read
         if read is None:
             return None
@@ -89,16 +93,16 @@ class Measurer:
             if len(found) != limit:
                 raise AssertionError(f"{len(found)} messages instead of {limit}")
             times.append(microseconds)
-        return _numbers(times, sum(times) / 1e6, 0)
+        return _sample(times, sum(times) / 1e6, 0)
 
-    async def _checkpoint(self, samples: int, seconds: float, *, history: int) -> Numbers | None:
+    async def _checkpoint(self, samples: int, seconds: float, *, history: int) -> Sample | None:
         make = self._adapter.checkpoint
         if make is None:
             return None
         session = await self._session("checkpoint", history)
         return await _repeat(lambda: make(session), samples, seconds)
 
-    async def _restore(self, samples: int, seconds: float, *, history: int) -> Numbers | None:
+    async def _restore(self, samples: int, seconds: float, *, history: int) -> Sample | None:
         make, restore = self._adapter.checkpoint, self._adapter.restore
         if make is None or restore is None:
             return None
@@ -112,7 +116,7 @@ class Measurer:
 
         return await _repeat(lambda: restore(session, checkpoint), samples, seconds, before=go_on)
 
-    async def _clients(self, samples: int, seconds: float, *, clients: int) -> Numbers:
+    async def _clients(self, samples: int, seconds: float, *, clients: int) -> Sample:
         """Every client appends to a session of its own, one message after the other, for some seconds."""
         sessions = [await self._adapter.create() for _ in range(clients)]
         for session in sessions:
@@ -135,14 +139,14 @@ class Measurer:
 
         await asyncio.gather(*(client(session) for session in sessions))
         elapsed = time.perf_counter() - begin
-        numbers = _numbers(times, elapsed, time.process_time() - cpu)
-        return numbers | {"flushes": (self._flushes.calls - before) / len(times)}
+        sample = _sample(times, elapsed, time.process_time() - cpu)
+        return sample | {"flushes": self._flushes.calls - before}
 
-    async def _limit(self, samples: int, seconds: float, *, name: str) -> Numbers | None:
+    async def _limit(self, samples: int, seconds: float, *, name: str) -> Sample | None:
         limits = self._adapter.limits
         return None if limits is None else await _repeat(limits[name], samples, seconds)
 
-    async def _extra(self, samples: int, seconds: float, *, name: str) -> Numbers | None:
+    async def _extra(self, samples: int, seconds: float, *, name: str) -> Sample | None:
         extra = self._adapter.extra
         return None if extra is None else await extra[name]()
 
@@ -152,7 +156,7 @@ async def _repeat(
     samples: int,
     seconds: float,
     before: Callable[[], Awaitable[None]] | None = None,
-) -> Numbers:
+) -> Sample:
     """Time an operation until there are enough samples or the time is over; ``before`` is not timed."""
     times: list[float] = []
     cpu = 0.0
@@ -166,16 +170,8 @@ async def _repeat(
         await operation()
         times.append((time.perf_counter() - start) * 1e6)
         cpu += time.process_time() - start_cpu
-    return _numbers(times, sum(times) / 1e6, cpu)
+    return _sample(times, sum(times) / 1e6, cpu)
 
 
-def _numbers(times: list[float], elapsed: float, cpu: float) -> Numbers:
-    """Return medians and so on in microseconds, ``ops`` per second, and CPU microseconds per operation."""
-    ordered = sorted(times)
-    return {
-        "n": len(ordered),
-        "p50": ordered[len(ordered) // 2],
-        "p99": ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)],
-        "ops": len(ordered) / elapsed,
-        "cpu": cpu / len(ordered) * 1e6,
-    }
+def _sample(times: list[float], elapsed: float, cpu: float) -> Sample:
+    return {"times": [round(value, 1) for value in times], "elapsed": elapsed, "cpu": cpu}

@@ -45,6 +45,8 @@ class Step:
 
     name: str
     rows: tuple[str, ...]
+    #: Every round has so many parts, and every part all rows: a stall of the machine meets them all.
+    parts: int = 1
     #: Arguments of :meth:`Measurer.run`.
     measure: dict[str, Any] = field(default_factory=dict)
 
@@ -55,8 +57,9 @@ def plan(*, quick: bool) -> list[Step]:
     factor = 1 if quick else 2
 
     def step(title: str, rows: tuple[str, ...], kind: str, samples: int, **arguments: Any) -> Step:
-        measure = {"kind": kind, "samples": samples * factor, "seconds": window, **arguments}
-        return Step(title, rows, measure)
+        parts = {"extra": 1, "cold": 1, "clients": 2}.get(kind, 5)
+        measure = {"kind": kind, "samples": samples * factor // parts, "seconds": window / parts, **arguments}
+        return Step(title, rows, parts, measure)
 
     def limit(name: str) -> Step:
         return step(name, ("limits",), "limit", 200, name=name)

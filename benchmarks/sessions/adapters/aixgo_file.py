@@ -70,12 +70,12 @@ class _AixgoFile(AixgoAdapter):
 
 
 class AixgoFileFsync(_AixgoFile):
-    durability = "flushed before the acknowledgement"
+    durability = "power loss (fdatasync)"
     mode = "fsync"
 
 
 class AixgoFileOs(_AixgoFile):
-    durability = "page cache: survives the process, not a power loss"
+    durability = "process crash (page cache)"
     mode = "os"
 
 

@@ -16,7 +16,7 @@ _RACES = 300
 
 
 class AixgoRedis(AixgoAdapter):
-    durability = "AOF everysec: a power loss takes up to about 1 s"
+    durability = "power loss but about 1 s (AOF everysec)"
     packages = ("aixgo", "redis", "hiredis")
 
     @property
@@ -74,7 +74,7 @@ class AixgoRedis(AixgoAdapter):
 
 
 class AixgoRedisAlways(AixgoRedis):
-    durability = "AOF always: flushed before the acknowledgement"
+    durability = "power loss (AOF always)"
 
     @property
     def port(self) -> int:

@@ -16,7 +16,7 @@ TEXT = "The order 4711 left the warehouse this morning and should be with you on
 class Adapter:
     """One store under test. Handles and messages are whatever the store works with."""
 
-    #: What survives when an append was acknowledged. Printed with every number.
+    #: What an acknowledged append survives, and by which means. Printed with every row.
     durability: ClassVar[str]
     #: Distributions whose versions are printed.
     packages: ClassVar[tuple[str, ...]] = ()

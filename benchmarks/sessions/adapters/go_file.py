@@ -85,7 +85,7 @@ def new_checkpoint(session: GoSession) -> dict[str, Any]:
 
 
 class GoFile(Adapter):
-    durability = "page cache: survives the process, not a power loss"
+    durability = "process crash (page cache)"
     packages = ("orjson",)
     #: Sessions in the index before anything is measured.
     sessions: ClassVar[int] = 0

@@ -21,7 +21,7 @@ _TTL = 3600
 
 
 class GoRedis(Adapter):
-    durability = "AOF everysec: a power loss takes up to about 1 s"
+    durability = "power loss but about 1 s (AOF everysec)"
     packages = ("redis", "hiredis", "orjson")
 
     async def open(self) -> None:

@@ -17,7 +17,7 @@ _USER = "user-1"
 
 
 class _Adk(Adapter):
-    durability = "rollback journal, synchronous=FULL: flushed before the acknowledgement"
+    durability = "power loss (rollback journal, synchronous=FULL)"
     packages = ("google-adk", "sqlalchemy", "aiosqlite")
     service: Any
 

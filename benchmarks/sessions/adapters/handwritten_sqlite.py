@@ -74,10 +74,10 @@ class _SQLite(Adapter):
 
 
 class SQLiteFull(_SQLite):
-    durability = "WAL, synchronous=FULL: flushed before the acknowledgement"
+    durability = "power loss (WAL, synchronous=FULL)"
     synchronous = "FULL"
 
 
 class SQLiteNormal(_SQLite):
-    durability = "WAL, synchronous=NORMAL: not against a power loss"
+    durability = "process crash (WAL, synchronous=NORMAL)"
     synchronous = "NORMAL"

@@ -19,7 +19,7 @@ class _Thread:
 
 
 class LangGraphSQLite(Adapter):
-    durability = "WAL, synchronous=FULL: flushed before the acknowledgement"
+    durability = "power loss (WAL, synchronous=FULL)"
     packages = ("langgraph-checkpoint-sqlite", "langgraph-checkpoint")
 
     async def open(self) -> None:

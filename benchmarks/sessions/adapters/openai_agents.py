@@ -24,7 +24,7 @@ class _OpenAI(Adapter):
 
 
 class OpenAISQLite(_OpenAI):
-    durability = "WAL, synchronous=FULL: flushed before the acknowledgement"
+    durability = "power loss (WAL, synchronous=FULL)"
     packages = ("openai-agents",)
 
     async def create(self) -> Any:
@@ -32,7 +32,7 @@ class OpenAISQLite(_OpenAI):
 
 
 class OpenAIRedis(_OpenAI):
-    durability = "AOF everysec: a power loss takes up to about 1 s"
+    durability = "power loss but about 1 s (AOF everysec)"
     packages = ("openai-agents", "redis", "hiredis")
 
     async def open(self) -> None:
