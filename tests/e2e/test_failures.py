@@ -34,7 +34,7 @@ def manifest(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def agent(name: str, runtime: str, **model: Any) -> dict[str, Any]:
+def agent(name: str, runtime: str, /, **model: Any) -> dict[str, Any]:
     spec = {"runtimeRef": {"name": runtime}, "prompt": "Be brief.", "session": {"mode": "Stateless"}}
     return manifest("Agent", name, {**spec, "model": {"provider": "test", "name": "test", **model}})
 
