@@ -19,7 +19,7 @@ def content_hash(model: ContractModel) -> str:
 
 
 def with_revisions(config: RuntimeConfig) -> RuntimeConfig:
-    """Return ``config`` with the revision of every agent and of the whole filled in. Order of agents does not matter."""
+    """Return ``config`` with every revision filled in. The order of agents does not matter."""
     agents = tuple(
         agent.model_copy(update={"revision": content_hash(agent)})
         for agent in sorted(config.agents, key=lambda a: (a.namespace, a.name))

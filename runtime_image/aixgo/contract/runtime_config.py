@@ -1,4 +1,4 @@
-"""``runtime.json``: what the operator writes for a runtime and the runtime reads. One model for both sides."""
+"""``runtime.json``: what the operator writes for a runtime and the runtime reads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ AgentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")
 
 
 class SecretFile(ContractModel):
-    """A value in a file below the secrets directory: ``<secret>/<key>``. The value itself is never in the configuration."""
+    """A value that is in the file ``<secret>/<key>`` below the secrets directory, never in here."""
 
     secret: str
     key: str
@@ -118,7 +118,7 @@ class AgentConfig(ContractModel):
 
     name: AgentName
     namespace: str
-    #: Hash of this agent's part of the configuration. The runtime reports it in ``/statusz`` once it serves it.
+    #: Hash of this agent's part of the configuration; ``/statusz`` has it once it is served.
     revision: str = ""
     role: Literal["react", "classifier", "aggregator", "planner", "producer", "logger", "custom"] = "react"
     operating_mode: Literal["Running", "Suspended"] = "Running"
@@ -133,7 +133,7 @@ class AgentConfig(ContractModel):
     outputs: tuple[str, ...] = ()
     depends_on: tuple[str, ...] = ()
     timeout_seconds: int = 30
-    #: Namespaces whose callers may call this agent (selectors are already resolved). ``("*",)`` is every namespace.
+    #: Namespaces whose callers may call this agent, selectors resolved. ``("*",)``: every one.
     allowed_caller_namespaces: tuple[str, ...] = ()
 
 
@@ -158,7 +158,7 @@ class RedisSessionConfig(ContractModel):
     username: SecretFile | None = None
     password: SecretFile | None = None
     tls: bool = True
-    #: Whether the session TLS directory holds a client certificate (``tls.crt``, ``tls.key``) beside ``ca.crt``.
+    #: Whether a client certificate (``tls.crt``, ``tls.key``) is beside ``ca.crt``.
     client_certificate: bool = False
     server_name: str | None = None
 

@@ -50,7 +50,7 @@ def test_files_stay_readable_in_one_sitting() -> None:
 
 @pytest.mark.parametrize("package", ["aixgo", "aixgo.contract", "aixgo.session"])
 def test_light_imports(package: str) -> None:
-    heavy = "grpc redis kopf kubernetes pydantic_ai aiohttp".split()
+    heavy = ["grpc", "redis", "kopf", "kubernetes", "pydantic_ai", "aiohttp"]
     code = f"import sys, {package}; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
