@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.support.cluster.cache import cache_dir, content_hash, locked, point_to, progress, work_folder
 from tests.support.cluster.commands import ClusterError, CommandError, find_program, run
+from tests.support.cluster.go_toolchain import go_program
 
 MODULES = Path(__file__).parent / "go"
 BUILD_FLAGS = ("-trimpath", "-buildvcs=false")
@@ -56,9 +57,8 @@ def ensure(*names: str) -> dict[str, Path]:
     """
     wanted: dict[str, list[str]] = {}
     found: dict[str, Path] = {}
-    without_go = find_program("go") is None
     for name in names:
-        installed = find_program(name) if without_go and name in CLIENTS else None
+        installed = find_program(name) if name in CLIENTS and find_program("go") is None else None
         if installed is not None:
             found[name] = Path(installed)
             continue
@@ -114,7 +114,6 @@ def _linker_flags(module: str) -> str:
 
 
 def _build(module: str, names: list[str], folder: Path) -> None:
-    _require_go(module)
     folder.mkdir(parents=True, exist_ok=True)
     with work_folder(folder) as part:
         for name in names:
@@ -126,9 +125,9 @@ def _build(module: str, names: list[str], folder: Path) -> None:
 
 
 def _go(module: str, arguments: list[str], *, saying: str | None, timeout: float) -> str:
-    env = {**os.environ, "CGO_ENABLED": "0"}
+    env = {key: value for key, value in os.environ.items() if key != "GOROOT"} | {"CGO_ENABLED": "0"}
     try:
-        return run(["go", *arguments], timeout=timeout, env=env, cwd=MODULES / module, saying=saying)
+        return run([go_program(), *arguments], timeout=timeout, env=env, cwd=MODULES / module, saying=saying)
     except CommandError as error:
         if re.search(r"dial tcp|no such host|GOPROXY|module lookup disabled|i/o timeout", error.output):
             raise ClusterError(
@@ -136,17 +135,3 @@ def _go(module: str, arguments: list[str], *, saying: str | None, timeout: float
                 f"this machine reaches (`go env GOPROXY` says which is used)\n{error.output[-600:]}"
             ) from error
         raise
-
-
-def _require_go(module: str) -> None:
-    text = (MODULES / module / "go.mod").read_text()
-    match = re.search(r"^go (\d+)\.(\d+)", text, re.MULTILINE)
-    assert match is not None
-    needed = (int(match.group(1)), int(match.group(2)))
-    shown = f"Go >= {needed[0]}.{needed[1]}"
-    if find_program("go") is None:
-        raise ClusterError(f"{shown} is needed to build {module}: install Go and put it into PATH")
-    version, toolchain = run(["go", "env", "GOVERSION", "GOTOOLCHAIN"], timeout=60, cwd=MODULES).splitlines()
-    match = re.match(r"go(\d+)\.(\d+)", version)
-    if match and (int(match.group(1)), int(match.group(2))) < needed and toolchain == "local":
-        raise ClusterError(f"{shown} is needed to build {module}, found {version}: install a newer one")
