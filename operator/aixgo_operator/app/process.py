@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import kopf
 
+from aixgo_operator.api.constants import LEASE_NAME
 from aixgo_operator.app.health import HealthServer, WatchCanary
 from aixgo_operator.app.leadership import Leadership
 from aixgo_operator.app.main import EXIT_FAILED, EXIT_LOST
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LEASE_NAME: Final = "aixgo-operator"
 #: Seconds between two tries to read the cluster at the start, and for kopf to stop.
 _RETRY: Final = 2.0
 _STOP_TIMEOUT: Final = 10.0

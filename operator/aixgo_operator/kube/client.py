@@ -293,7 +293,9 @@ class ApiServerClient:
         except AlreadyExistsError:
             return  # it was told before
         except Exception as error:  # noqa: BLE001  an Event is a courtesy: losing one must not fail a reconcile
-            log.warning("event not recorded", extra={"reason": reason, "error": str(error)})
+            # Of an object whose namespace is going away nobody is left to tell.
+            level = logging.DEBUG if "being terminated" in str(error) else logging.WARNING
+            log.log(level, "event not recorded", extra={"reason": reason, "error": str(error)})
 
     async def request(
         self,
