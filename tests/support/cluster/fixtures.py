@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.cluster.control_plane import ControlPlane
-from tests.support.cluster.kind import Cluster, cluster
+from tests.support.cluster.kind import Cluster, KindCluster, cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,12 +35,17 @@ def control_plane(pytestconfig: pytest.Config) -> Iterator[ControlPlane]:
 
 
 @pytest.fixture(scope="session")
-def kind_cluster(pytestconfig: pytest.Config) -> Cluster:
-    """A whole cluster; see :class:`Cluster`. It stays up afterwards, so that the next run starts at once.
+def kind_cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
+    """A whole cluster; see :class:`Cluster`. One that was up before stays up, one started here is removed.
 
     AIXGO_KIND_NODES (default 1) is the least number of nodes of a cluster started here.
     """
     chosen = cluster()
-    with _visible(pytestconfig):
-        chosen.up(nodes=int(os.environ.get("AIXGO_KIND_NODES", "1")))
-    return chosen
+    ours = isinstance(chosen, KindCluster) and not chosen.status()["running"]
+    try:
+        with _visible(pytestconfig):
+            chosen.up(nodes=int(os.environ.get("AIXGO_KIND_NODES", "1")))
+        yield chosen
+    finally:
+        if ours:
+            chosen.down()
