@@ -22,7 +22,7 @@ demo: prerequisites ## cluster, images, chart, examples/quickstart, a conversati
 	@$(PY) -m tests.support.demo
 
 test: prerequisites ## every test, the end-to-end ones included
-	@$(PY) -m pytest tests
+	@$(PY) -m pytest tests/unit tests/integration tests/e2e
 
 test-fast: setup ## unit tests only: no root, no cluster, under a minute
 	@$(PY) -m pytest tests/unit
