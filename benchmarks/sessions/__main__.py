@@ -94,8 +94,8 @@ def main() -> int:
                 "redis_always": second.port,
                 "loop": arguments.loop,
             }
-            steps = plan(quick=arguments.quick)
-            results = run(steps, arguments.rounds, places, (Path(sys.executable), theirs), _say)
+            groups = plan(quick=arguments.quick)
+            results = run(groups, arguments.rounds, places, (Path(sys.executable), theirs), _say)
     about["load after"] = _load()
     about["seconds"] = round(time.monotonic() - _BEGIN)
     verdicts = judge(results)

@@ -101,7 +101,7 @@ class Results:
 
 
 def run(
-    steps: list[Step],
+    groups: list[list[Step]],
     rounds: int,
     places: dict[str, Any],
     pythons: tuple[Path, Path],
@@ -110,7 +110,7 @@ def run(
     """Measure: every operation of every row, round by round, so that all rows meet the same weather.
 
     Args:
-        steps: What to measure.
+        groups: What to measure, and what of it in turn.
         rounds: How often.
         places: What the workers get: where to store, ports, which event loop.
         pythons: The interpreters of our environment and of the peers'.
@@ -135,29 +135,36 @@ def run(
             except WorkerError as error:
                 results.errors[row] = str(error)
         for number in range(rounds):
-            for step in steps:
-                say(f"round {number + 1}/{rounds}: {step.name}")
-                _one_round(step, number, workers, results)
+            for group in groups:
+                say(f"round {number + 1}/{rounds}: {', '.join(step.name for step in group)}")
+                _one_round(group, number, workers, results)
     return results
 
 
-def _one_round(step: Step, number: int, workers: dict[str, WorkerProcess], results: Results) -> None:
-    rows = [row for row in step.rows if row in results.rows]
-    samples: dict[str, list[dict[str, Any] | None]] = {row: [] for row in rows}
-    for part in range(step.parts):
-        turn = (number + part) % len(rows)
-        for row in rows[turn:] + rows[:turn]:
-            key = f"{row}: {step.name}"
-            if key in results.errors:
+def _one_round(group: list[Step], number: int, workers: dict[str, WorkerProcess], results: Results) -> None:
+    samples: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for part in range(max(step.parts for step in group)):
+        for step in group:
+            if part >= step.parts:
                 continue
-            measure = {**step.measure, "first": part == 0}
-            try:
-                samples[row].append(workers[row].ask(do="measure", row=row, measure=measure))
-            except WorkerError as error:
-                results.errors[key] = str(error)
-    for row in rows:
-        if f"{row}: {step.name}" not in results.errors:
-            results.add(step, row, _numbers([sample for sample in samples[row] if sample is not None]))
+            rows = [row for row in step.rows if row in results.rows]
+            turn = (number + part) % len(rows) if rows else 0
+            for row in rows[turn:] + rows[:turn]:
+                key = f"{row}: {step.name}"
+                if key in results.errors:
+                    continue
+                measure = {**step.measure, "first": part == 0}
+                try:
+                    sample = workers[row].ask(do="measure", row=row, measure=measure)
+                except WorkerError as error:
+                    results.errors[key] = str(error)
+                    continue
+                if sample is not None:
+                    samples.setdefault((step.name, row), []).append(sample)
+    for step in group:
+        for row in step.rows:
+            if row in results.rows and f"{row}: {step.name}" not in results.errors:
+                results.add(step, row, _numbers(samples.get((step.name, row), [])))
 
 
 def _numbers(samples: list[dict[str, Any]]) -> dict[str, float] | None:

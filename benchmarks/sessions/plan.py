@@ -51,8 +51,8 @@ class Step:
     measure: dict[str, Any] = field(default_factory=dict)
 
 
-def plan(*, quick: bool) -> list[Step]:
-    """Return the steps of a round."""
+def plan(*, quick: bool) -> list[list[Step]]:
+    """Return the steps of a round, in groups: those of a group are measured part by part, in turn."""
     window = 0.4 if quick else 1.0
     factor = 1 if quick else 2
 
@@ -69,27 +69,28 @@ def plan(*, quick: bool) -> list[Step]:
 
     grown = ("file-os@10", "file-os@5000", "go-file@5000")
     return [
-        step("create", STORES, "create", 40),
-        # Limits stand beside what is compared with them.
-        limit("prealloc-fdatasync"),
-        limit("prealloc-fdatasync-thread"),
-        limit("write"),
-        limit("open-write-close"),
-        limit("xadd-everysec"),
-        limit("xadd-always"),
-        step("append", STORES, "append", 100, history=100),
-        step("append@1k", STORES, "append", 40, history=1000),
-        step("append, many sessions", grown, "append", 50, history=5),
-        limit("decode-100"),
-        step("last100", STORES, "read", 50, history=1000, limit=100),
-        step("last100 cold", ("file-fsync",), "cold", 10, history=1000, limit=100),
-        step("last100 cold@100k", ("file-fsync",), "cold", 5, history=100_000, limit=100),
-        step("all1000", STORES, "read", 15, history=1000, limit=None),
-        step("checkpoint", _CHECKPOINTS, "checkpoint", 30, history=1000),
-        step("restore", _CHECKPOINTS, "restore", 30, history=1000),
-        *(history(kind, messages) for kind in ("checkpoint", "restore") for messages in (100, 10_000)),
-        step("x1", STORES, "clients", 0, clients=1),
-        step("x32", STORES, "clients", 0, clients=32),
-        step("round-trips", ("redis",), "extra", 1, name="round-trips"),
-        step("race", ("redis",), "extra", 1, name="race"),
+        [step("create", STORES, "create", 40)],
+        [
+            limit("prealloc-fdatasync"),
+            limit("prealloc-fdatasync-thread"),
+            limit("write"),
+            limit("open-write-close"),
+            limit("xadd-everysec"),
+            limit("xadd-always"),
+            step("append", STORES, "append", 100, history=100),
+            step("append@1k", STORES, "append", 40, history=1000),
+            step("checkpoint", _CHECKPOINTS, "checkpoint", 30, history=1000),
+            step("restore", _CHECKPOINTS, "restore", 30, history=1000),
+        ],
+        [history(kind, messages) for kind in ("checkpoint", "restore") for messages in (100, 10_000)],
+        [step("append, many sessions", grown, "append", 50, history=5)],
+        [
+            limit("decode-100"),
+            step("last100", STORES, "read", 50, history=1000, limit=100),
+            step("last100 cold", ("file-fsync",), "cold", 10, history=1000, limit=100),
+            step("last100 cold@100k", ("file-fsync",), "cold", 5, history=100_000, limit=100),
+            step("all1000", STORES, "read", 15, history=1000, limit=None),
+        ],
+        [step("x1", STORES, "clients", 0, clients=1), step("x32", STORES, "clients", 0, clients=32)],
+        [step(name, ("redis",), "extra", 1, name=name) for name in ("round-trips", "race")],
     ]
