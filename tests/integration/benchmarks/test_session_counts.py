@@ -99,18 +99,29 @@ async def store(directory: Path, durability: Literal["fsync", "os"]) -> AsyncIte
         yield manager
 
 
-async def cheapest_cpu(one: Callable[[], Awaitable[None]], other: Callable[[], Awaitable[None]]) -> float:
-    """Return the CPU time of ``one`` over that of ``other``. Noise only adds: the cheapest block counts."""
-    least = [float("inf"), float("inf")]
-    for _ in range(15):
-        for place, work in enumerate((one, other)):
-            times = []
-            for _ in range(9):
+async def cpu_growth(
+    one: Callable[[], Awaitable[Any]], other: Callable[[], Awaitable[Any]], limit: float
+) -> float:
+    """Return the CPU time of ``one`` over that of ``other``: the median of many neighbours.
+
+    A machine that is busy with something else can make either side look dearer. Real growth is there every
+    time, so the best of a few attempts counts; one within the limit ends them.
+    """
+    best = float("inf")
+    for _ in range(4):
+        ratios = []
+        for _ in range(25):
+            seconds = []
+            for work in (one, other):
                 begin = time.process_time()
-                await work()
-                times.append(time.process_time() - begin)
-            least[place] = min(least[place], statistics.median(times))
-    return least[0] / least[1]
+                for _ in range(5):
+                    await work()
+                seconds.append(time.process_time() - begin)
+            ratios.append(seconds[0] / seconds[1])
+        best = min(best, statistics.median(ratios))
+        if best <= limit:
+            break
+    return best
 
 
 @pytest.fixture(scope="module")
@@ -181,8 +192,8 @@ async def test_appending_does_not_get_dearer_with_the_number_of_sessions(tmp_pat
         small, large = [await appends(session) for session in sessions]
         assert large.total() <= small.total() * 1.1, (small.calls, large.calls)
         assert large.bytes <= small.bytes * 1.1
-        growth = await cheapest_cpu(
-            lambda: sessions[1].append_message(message(1)), lambda: sessions[0].append_message(message(1))
+        growth = await cpu_growth(
+            lambda: sessions[1].append_message(message(1)), lambda: sessions[0].append_message(message(1)), 2
         )
         assert growth <= 2, f"{growth:.2f} times the CPU"
 
@@ -258,7 +269,7 @@ async def test_checkpoint_and_restore_in_files_do_not_depend_on_the_history(tmp_
             short, long = costs
             assert long.total() <= short.total() * 1.2, (short.calls, long.calls)
             assert long.bytes <= short.bytes * 1.2, (short.bytes, long.bytes)
-            growth = await cheapest_cpu(operation(1), operation(0))
+            growth = await cpu_growth(operation(1), operation(0), 1.5)
             assert growth <= 1.5, f"{operation.__name__}: {growth:.2f} times the CPU"
 
 
