@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +60,9 @@ def site() -> Site:
     """The site of this cache folder; another cache folder has a cluster and a network of its own."""
     root = cache_dir()
     name, third = "aixgo", 0
-    if os.environ.get("AIXGO_DEV_CACHE") and root != (Path.home() / ".cache" / "aixgo-dev").resolve():
+    # The account's folder, not $HOME: with another HOME it is another cache and must not be the same cluster.
+    account = Path(pwd.getpwuid(os.getuid()).pw_dir) / ".cache" / "aixgo-dev"
+    if root != account.resolve():
         digest = content_hash(str(root))
         name, third = f"aixgo-{digest[:4]}", 1 + int(digest[:8], 16) % 254
     folder = root / "kind"
