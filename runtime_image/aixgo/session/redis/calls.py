@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from redis import exceptions as redis_errors
 
 from aixgo.errors import StorageError
-from aixgo.session.redis.connection import reauthenticate
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,6 +26,7 @@ _TRANSIENT: Final = (
     redis_errors.ConnectionError,
     redis_errors.TimeoutError,
     redis_errors.ReadOnlyError,
+    redis_errors.MasterDownError,
     redis_errors.ClusterDownError,
     redis_errors.TryAgainError,
     redis_errors.RedisClusterException,
@@ -86,8 +86,6 @@ class Calls:
                 pause = min(1.0, 0.02 * 2**attempt) * random.uniform(0.5, 1.0)  # noqa: S311 - only spreads retries
                 if _is_hopeless(error) or time.monotonic() + pause > deadline:
                     raise storage_error(error) from error
-                if isinstance(error, redis_errors.ReadOnlyError):
-                    await reauthenticate(self._client)  # dial again: the master is another server now
             except redis_errors.RedisError as error:
                 raise storage_error(error) from error
             await asyncio.sleep(pause)

@@ -87,11 +87,7 @@ class RedisCore:
         self._check_open()
 
         async def work(client: Client, _: int) -> list[Any]:
-            pipeline: Any = client.pipeline(transaction=False)
-            for name, *arguments in commands:
-                getattr(pipeline, name)(*arguments)
-            answers: list[Any] = await pipeline.execute()
-            return answers
+            return await connection.together(client, commands)
 
         return await self._calls.call(work) if commands else []
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aixgo.errors import StorageError
 from aixgo.session.redis import records
+from aixgo.session.redis.connection import together
 from aixgo.session.redis.scripts import script
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Indexes:
             if limit and len(found) >= offset + limit and not self._is_cluster:
                 break
             chunk = ids[place : place + _CHUNK]
-            metas = await self._of_each(chunk, "meta", "hgetall")
+            metas = await self._of_each(chunk, "meta", "HGETALL")
             for session_id, meta in zip(chunk, metas, strict=True):
                 if not meta:
                     gone.append(session_id)
@@ -79,7 +80,7 @@ class Indexes:
             ids = await self._members(self._keys.agent(agent_name))
             for place in range(0, len(ids), _CHUNK):
                 chunk = ids[place : place + _CHUNK]
-                if any(await self._of_each(chunk, "checkpoints", "hexists", checkpoint_id)):
+                if any(await self._of_each(chunk, "checkpoints", "HEXISTS", checkpoint_id)):
                     return True
         return False
 
@@ -130,11 +131,8 @@ class Indexes:
         """Run a command on one key of each session, in one round trip."""
 
         async def work(client: Client, _: int) -> list[Any]:
-            pipeline: Any = client.pipeline(transaction=False)
-            for session_id in ids:
-                getattr(pipeline, command)(self._keys.part(session_id, part), *args)
-            answers: list[Any] = await pipeline.execute()
-            return answers
+            commands = [(command, self._keys.part(session_id, part), *args) for session_id in ids]
+            return await together(client, commands)
 
         return await self._calls.call(work)
 

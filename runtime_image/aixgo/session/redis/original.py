@@ -37,10 +37,10 @@ async def original_sessions(backend: RedisBackend, prefix: str = ORIGINAL_PREFIX
 
 async def _lines(backend: RedisBackend, prefix: str, session_id: str) -> list[bytes] | None:
     meta, left_ms, entries, checkpoint_ids = await backend.read_together(
-        ("get", f"{prefix}meta:{session_id}"),
-        ("pttl", f"{prefix}meta:{session_id}"),
-        ("lrange", f"{prefix}entries:{session_id}", 0, -1),
-        ("smembers", f"{prefix}session-checkpoints:{session_id}"),
+        ("GET", f"{prefix}meta:{session_id}"),
+        ("PTTL", f"{prefix}meta:{session_id}"),
+        ("LRANGE", f"{prefix}entries:{session_id}", 0, -1),
+        ("SMEMBERS", f"{prefix}session-checkpoints:{session_id}"),
     )
     if meta is None:
         return None  # it expired meanwhile
@@ -51,7 +51,7 @@ async def _lines(backend: RedisBackend, prefix: str, session_id: str) -> list[by
     index.apply_original(metadata)
     lines: list[bytes] = list(entries)
     names = sorted(name.decode() for name in checkpoint_ids)
-    for raw in await backend.read_together(*(("get", f"{prefix}checkpoint:{name}") for name in names)):
+    for raw in await backend.read_together(*(("GET", f"{prefix}checkpoint:{name}") for name in names)):
         data = None if raw is None else _object(raw)
         if data is not None:
             lines.append(formats.checkpoint_entry(str(uuid.uuid4()), formats.checkpoint_of(data)))
