@@ -78,7 +78,9 @@ def test_ids_are_escaped_as_in_json(text: str) -> None:
 def test_checkpoint_records(metadata: dict[str, int]) -> None:
     moment = datetime(2026, 2, 8, 1, 2, 3, 4, UTC)
     body = records.checkpoint_body("c", moment, metadata)
-    raw = records.checkpoint_record(body, "leaf", "chain", 3, "0:2,5:6", 9)
+    raw = records.checkpoint_record(
+        body, "leaf", "chain", 3, "0:2,5:6", 9, records.newest([b"c", b"b", b"a"])
+    )
     stored = records.parse_checkpoint("s", raw)
     assert stored.nodes() == [0, 1, 5]
     assert (stored.checkpoint.id, stored.checkpoint.timestamp) == ("c", moment)
@@ -131,5 +133,5 @@ def test_every_script_can_be_loaded() -> None:
     for name in ("create", "append", "checkpoint", "restore", "messages", "delete", "acquire", "renew"):
         assert len(script(name).sha) == 40
         assert "local META" in script(name).text
-    for name in ("index", "claim"):
+    for name in ("index", "claim", "unlist"):
         assert "local META" not in script(name, alone=True).text

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from aixgo.errors import SessionConflictError, SessionNotFoundError
+from aixgo.errors import SessionConflictError, SessionNotFoundError, StorageError
 from aixgo.session.redis import connection, records, transfer
 from aixgo.session.redis.calls import run_script
 from aixgo.session.redis.history import RedisHistory
@@ -179,12 +179,21 @@ class RedisBackend(RedisHistory):
             pass
         else:
             raise SessionConflictError("session already exists")
-        await self._calls.call(lambda client, _: self._send(client, session_id, new))
+        nonce = uuid.uuid4().hex
         keys = self._session_keys(session_id, agent_name, new.user_id)
         fields = [part for pair in new.meta.items() for part in pair]
-        args = [session_id, agent_name, new.created_at, new.updated_at, new.ttl_ms, *fields]
-        if not await self._run("import", keys, args):
-            raise SessionConflictError("session already exists")
+        parts = (new.entries, new.checkpoints, new.turns, new.events)
+        args = [session_id, agent_name, new.created_at, new.updated_at, new.ttl_ms, nonce]
+        args += [*map(len, parts), *fields]
+        for _ in range(4):  # a part that was sent twice, because its answer was lost, may have come twice
+            await self._calls.call(lambda client, _: self._send(client, session_id, new))
+            done = await self._run("import", keys, args)
+            if not done:
+                raise SessionConflictError("session already exists")
+            if done > 0:
+                break
+        else:
+            raise StorageError("the session could not be written in one piece")
         record = await self.load(session_id)
         await self._indexes.put(record, wait=True)
         return record

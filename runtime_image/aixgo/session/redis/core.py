@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aixgo.errors import (
     CheckpointCorruptedError,
+    CheckpointNotFoundError,
     SessionConflictError,
     SessionNotFoundError,
     StorageClosedError,
@@ -112,6 +113,8 @@ class RedisCore:
             raise SessionConflictError(f"session is at version {rest[0].decode()}, not {args[2]}")
         if status == b"lost":
             raise SessionConflictError("the lease of this turn was lost")
+        if status == b"unknown":
+            raise CheckpointNotFoundError
         if status == b"changed":
             raise CheckpointCorruptedError
         created_at, *state = rest

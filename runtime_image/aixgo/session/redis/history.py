@@ -14,7 +14,6 @@ from aixgo.errors import (
 )
 from aixgo.session import formats
 from aixgo.session.redis import records, transfer
-from aixgo.session.redis.keys import ranges
 from aixgo.session.redis.leasing import RedisLeasing
 
 if TYPE_CHECKING:
@@ -151,52 +150,27 @@ class RedisHistory(RedisLeasing):
     async def restore(
         self, session_id: str, checkpoint_id: str, *, lease: Lease | None = None
     ) -> SessionRecord:
-        """Go on at a checkpoint. What it covers is read and verified."""
-        stored = await self._verified(session_id, checkpoint_id)
-        entry = formats.restore_entry(
-            str(uuid.uuid4()),
-            "",
-            formats.format_time(datetime.now(UTC)),
-            checkpoint_id,
-            stored.checkpoint.entry_id,
-            stored.count,
-        )
+        """Go on at a checkpoint: one call, which verifies the record and the newest entries it covers."""
+        now = formats.format_time(datetime.now(UTC))
+        entry = formats.restore_entry(str(uuid.uuid4()), "", now, checkpoint_id, "", 0)
+        # The script fills in the leaf and the number of messages.
+        before, leaf, between = entry.rpartition(b'"entryId":"')
+        between, behind = between.removesuffix(b"0}}"), b"}}"
         args = [
             session_id,
             str(uuid.uuid4()),
             lease.token if lease is not None else "",
             checkpoint_id,
-            stored.raw,
-            entry,
-            stored.leaf,
-            stored.chain,
-            stored.count,
-            stored.places,
+            before + leaf,
+            between,
+            behind,
         ]
-        return await self._change(session_id, "restore", args)
-
-    async def _verified(self, session_id: str, checkpoint_id: str) -> records.StoredCheckpoint:
-        self._check_open()
-
-        async def find(client: Client, _: int) -> Any:
-            return await client.hget(self._keys.part(session_id, "checkpoints"), checkpoint_id)
-
-        raw = await self._calls.call(find)
-        if raw is None:
-            await self.load(session_id)
+        try:
+            return await self._change(session_id, "restore", args)
+        except CheckpointNotFoundError:
             if await self._indexes.has_checkpoint(checkpoint_id):
-                raise CheckpointMismatchError
-            raise CheckpointNotFoundError
-        stored = records.parse_checkpoint(session_id, raw)
-
-        async def read(client: Client, _: int) -> Any:
-            entries: list[Any] = []
-            for first, last in ranges(stored.places):
-                entries += await client.lrange(self._keys.part(session_id, "entries"), first, last - 1)
-            return entries
-
-        records.verify_checkpoint(stored, await self._calls.call(read))
-        return stored
+                raise CheckpointMismatchError from None
+            raise
 
     async def _snapshot(self, session_id: str) -> transfer.Snapshot:
         snapshot = transfer.Snapshot.of(await self._run("export", self._keys.session(session_id), []))

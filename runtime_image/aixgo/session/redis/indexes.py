@@ -71,8 +71,15 @@ class Indexes:
             if await self.list_sessions(name, None, 1, 0):
                 agents.append(name)
             else:
-                await self._change(self._keys.agents(), name, "", 0, "set")
+                await self._unlist(name)
         return agents
+
+    async def _unlist(self, agent_name: str) -> None:
+        keys = [self._keys.agents(), self._keys.agent(agent_name)]
+        if self._is_cluster:  # a session that is made meanwhile puts its agent back when it is changed
+            await self._change(keys[0], agent_name, "", 0, "set")
+        else:
+            await self._calls.run(script("unlist", alone=True), keys, [agent_name])
 
     async def has_checkpoint(self, checkpoint_id: str) -> bool:
         """Say whether some session has a checkpoint. Only asked to explain an error."""
