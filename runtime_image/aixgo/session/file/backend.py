@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 from aixgo.errors import (
     CheckpointCorruptedError,
@@ -17,14 +18,17 @@ from aixgo.errors import (
 )
 from aixgo.session import validation
 from aixgo.session.file import paths
+from aixgo.session.file.change import Change
+from aixgo.session.file.committer import GroupCommitter
 from aixgo.session.file.store import FileStore
 from aixgo.session.file.verify import verify_files
+from aixgo.session.keyed_locks import KeyedLocks
 from aixgo.session.leases import LocalLeases
 from aixgo.session.log import index_lines
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from aixgo.message import Message
     from aixgo.session.file.log_writer import SessionLog
@@ -39,11 +43,19 @@ if TYPE_CHECKING:
     )
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 Durability = Literal["fsync", "os"]
 
 #: How often the store's lock is tried while another process has it, in seconds.
 _LOCK_INTERVAL: Final = 0.02
+#: Characters of messages that are not prepared in the event loop.
+_LARGE: Final = 64 * 1024
+
+
+class _Prepare(Protocol[T_co]):
+    def __call__(self, log: SessionLog, blocking: bool, /) -> Change[T_co] | T_co | None:
+        """Return a change, or a result if there is nothing to change, or None if it would have to block."""
 
 
 class FileBackend:
@@ -58,6 +70,8 @@ class FileBackend:
         ttl: Sliding time to live, in seconds, of sessions that have none of their own. None or 0: none.
         lock_timeout: Seconds that a write waits for another process.
         threads: How many operations touch the disk at once.
+        log_size: Bytes of the write-ahead log of ``fsync``. When it is full, the files of all sessions that
+            were written to are made durable.
     """
 
     def __init__(
@@ -68,13 +82,24 @@ class FileBackend:
         ttl: float | None = None,
         lock_timeout: float = 2.0,
         threads: int = 8,
+        log_size: int = 8 << 20,
     ) -> None:
         if durability not in ("fsync", "os"):
             raise ValueError(f"durability must be 'fsync' or 'os', not {durability!r}")
         self._path = paths.default_directory() if path is None else Path(path).expanduser()
         self._default_ttl = float(validation.ttl_seconds(ttl) or 0)
-        self._store = FileStore(self._path, durable=durability == "fsync", default_ttl=self._default_ttl)
+        self._durable = durability == "fsync"
+        self._store = FileStore(
+            self._path, durable=self._durable, default_ttl=self._default_ttl, log_size=log_size
+        )
         self._leases = LocalLeases()
+        #: By session: between preparing a change and its end nobody else prepares one.
+        self._changing = KeyedLocks()
+        #: By agent and user: looking for a session and making it is one step.
+        self._creating = KeyedLocks()
+        self._committer = GroupCommitter(self._store.journal.commit)
+        self._at_work = 0
+        self._all_done: asyncio.Event | None = None
         self._lock_timeout = lock_timeout
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="aixgo-sessions")
         self._opening: asyncio.Lock | None = None
@@ -99,7 +124,14 @@ class FileBackend:
     async def create(self, session: NewSession) -> SessionRecord:
         """Make a session."""
         await self._become_writer()
-        return await self._run("create session", lambda: self._store.create(session))
+        return await self._create(session)
+
+    async def _create(self, session: NewSession) -> SessionRecord:
+        async with self._alone(self._changing, session.id):
+            prepared = await self._run("create session", lambda: self._store.prepare_create(session))
+            record = await self._commit("create session", prepared)
+            self._store.created(record)
+            return record
 
     async def get_or_create(self, session: NewSession) -> SessionRecord:
         """Return the newest session of the agent and the user, or make one."""
@@ -115,7 +147,11 @@ class FileBackend:
             if found is not None:
                 return found
             await self._wait_for_lock(deadline)
-        return await self._run("create session", lambda: self._store.get_or_create(session))
+        async with self._alone(self._creating, f"{session.agent_name}/{session.user_id}"):
+            found = await self._run(
+                "list sessions", lambda: self._store.newest(session.agent_name, session.user_id)
+            )
+            return found if found is not None else await self._create(session)
 
     async def load(self, session_id: str) -> SessionRecord:
         """Return a session."""
@@ -136,15 +172,18 @@ class FileBackend:
         """Remove a session: its log, its checkpoints and its place in the index."""
         await self._run("load session", lambda: self._store.find(session_id))
         await self._become_writer()
-        await self._run("delete session", lambda: self._store.delete(session_id))
+        async with self._alone(self._changing, session_id):
+            await self._run("delete session", lambda: self._store.delete(session_id))
 
     async def append(self, session_id: str, append: Append) -> SessionRecord:
         """Append messages, all or none."""
 
-        def write(log: SessionLog, guard: Callable[[], None]) -> SessionRecord:
-            return log.append(append, guard)
+        def prepare(log: SessionLog, blocking: bool) -> Change[SessionRecord] | SessionRecord | None:
+            if not blocking and sum(len(message.payload) for message in append.messages) > _LARGE:
+                return None
+            return log.prepare_append(append)
 
-        return await self._change("append entry", session_id, append.lease, write)
+        return await self._change_under_lease("append entry", session_id, append.lease, prepare)
 
     async def messages(
         self, session_id: str, *, limit: int | None, before: str | None, branch: str | None
@@ -166,15 +205,12 @@ class FileBackend:
         self, session_id: str, checkpoint_id: str, metadata: Mapping[str, Any]
     ) -> Checkpoint:
         """Make a checkpoint. It changes no message, so it waits for no turn."""
-        await self._run("load session", lambda: self._store.find(session_id))
-        await self._become_writer()
 
-        def write() -> Checkpoint:
-            return self._store.find(session_id).checkpoint(
-                checkpoint_id, dict(metadata), self._store.lock.check
-            )
+        def prepare(log: SessionLog, blocking: bool) -> Change[Checkpoint]:
+            return log.prepare_checkpoint(checkpoint_id, dict(metadata))
 
-        return await self._run("save checkpoint", write)
+        await self._be_ready("save checkpoint", session_id)
+        return await self._change("save checkpoint", session_id, None, prepare)
 
     async def list_checkpoints(self, session_id: str) -> list[Checkpoint]:
         """Return the checkpoints of a session, oldest first."""
@@ -185,15 +221,18 @@ class FileBackend:
     ) -> SessionRecord:
         """Go on at a checkpoint."""
 
-        def write(log: SessionLog, guard: Callable[[], None]) -> SessionRecord:
-            try:
-                return log.restore(checkpoint_id, guard)
-            except CheckpointNotFoundError:
-                self._store.refuse_foreign_checkpoint(checkpoint_id, log)
-                raise
+        def prepare(log: SessionLog, blocking: bool) -> Change[SessionRecord] | None:
+            if not blocking and not log.knows_checkpoint(checkpoint_id):
+                return None
+            return log.prepare_restore(checkpoint_id)
 
         try:
-            return await self._change("load checkpoint", session_id, lease, write)
+            return await self._change_under_lease("load checkpoint", session_id, lease, prepare)
+        except CheckpointNotFoundError:
+            await self._run(
+                "load checkpoint", lambda: self._store.refuse_foreign_checkpoint(checkpoint_id, session_id)
+            )
+            raise
         except SessionCorruptedError as error:
             raise CheckpointCorruptedError(f"checkpoint is corrupted: {error}") from error
 
@@ -229,9 +268,10 @@ class FileBackend:
             session = index_lines(session_id, lines).session
             if session is None or session.get("id") != session_id or session.get("agentName") != agent_name:
                 raise SessionCorruptedError("session log is corrupted: it does not say whose it is")
-            return self._store.create_log(agent_name, session_id, lines)
+            return self._store.import_log(agent_name, session_id, lines)
 
-        return await self._run("import session", write)
+        async with self._alone(self._changing, session_id):
+            return await self._run("import session", write)
 
     async def verify_store(self, *, repair: bool) -> list[tuple[Repair, bool]]:
         """Check every file. Used by :func:`aixgo.session.inspect.verify`.
@@ -252,35 +292,112 @@ class FileBackend:
         if self._closed:
             return
         self._closed = True
+        if self._at_work:
+            self._all_done = asyncio.Event()
+            await self._all_done.wait()
+        await self._committer.close()
         await asyncio.get_running_loop().run_in_executor(None, self._shut_down)
 
     def _shut_down(self) -> None:
         self._pool.shutdown(wait=True)
         self._store.close()
 
-    async def _change(
-        self,
-        what: str,
-        session_id: str,
-        lease: Lease | None,
-        write: Callable[[SessionLog, Callable[[], None]], SessionRecord],
-    ) -> SessionRecord:
+    # -- changing a session ------------------------------------------------------------------------------
+
+    async def _change_under_lease(
+        self, what: str, session_id: str, lease: Lease | None, prepare: _Prepare[T]
+    ) -> T:
+        await self._be_ready(what, session_id)
+        if lease is not None:
+            return await self._change(what, session_id, lease, prepare)
+        own = self._leases.try_acquire(session_id) or await self._leases.acquire(session_id)
+        try:
+            return await self._change(what, session_id, own, prepare)
+        finally:
+            self._leases.release(own)
+
+    async def _be_ready(self, what: str, session_id: str) -> None:
+        if self._closed:
+            raise StorageClosedError
+        if self._store.lock.held and self._store.hot(session_id) is not None:
+            return
         # An unknown session is an error of its own, also for a process that is not the writer.
         await self._run(what, lambda: self._store.find(session_id))
         await self._become_writer()
-        async with self._leases.held(session_id, lease) as held:
 
-            def guard() -> None:
-                self._store.lock.check()
-                self._leases.check(held)
+    async def _change(self, what: str, session_id: str, lease: Lease | None, prepare: _Prepare[T]) -> T:
+        """Prepare a change, in the loop if nothing has to be waited for, and make it."""
+        if not self._changing.try_acquire(session_id):
+            await self._changing.acquire(session_id)
+        self._at_work += 1
+        try:
+            if self._closed:
+                raise StorageClosedError
+            prepared = self._prepare_now(session_id, prepare)
+            if prepared is None:
+                prepared = await self._run(what, lambda: self._prepare(session_id, prepare))
+            if lease is not None:
+                self._leases.check(lease)
+            if not isinstance(prepared, Change):
+                return prepared
+            result: T = await self._commit(what, prepared)
+            self._store.changed(prepared.log)
+            return result
+        finally:
+            self._done(self._changing, session_id)
 
-            def change() -> SessionRecord:
-                log = self._store.find(session_id)
-                record = write(log, guard)
-                self._store.changed(log)
-                return record
+    def _prepare_now(self, session_id: str, prepare: _Prepare[T]) -> Change[T] | T | None:
+        log = self._store.hot(session_id)
+        if log is None or not log.lock.acquire(blocking=False):
+            return None
+        try:
+            return prepare(log, False) if log.is_current() else None
+        finally:
+            log.lock.release()
 
-            return await self._run(what, change)
+    def _prepare(self, session_id: str, prepare: _Prepare[T]) -> Change[T] | T:
+        log = self._store.find(session_id)
+        with log.lock:
+            log.refresh(repair=True)
+            prepared = prepare(log, True)
+        if prepared is None:
+            raise RuntimeError("nothing was prepared")
+        return prepared
+
+    async def _commit(self, what: str, change: Change[T]) -> T:
+        if self._durable:
+            return await self._committer.submit(what, change)
+        if not change.log.lock.acquire(blocking=False):
+            return await self._run(what, lambda: self._apply(change))
+        try:
+            return self._apply(change)
+        except OSError as error:
+            raise paths.storage_error(what, error) from error
+        finally:
+            change.log.lock.release()
+
+    def _apply(self, change: Change[T]) -> T:
+        self._store.lock.check()
+        return change.log.apply(change)
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, locks: KeyedLocks, name: str) -> AsyncIterator[None]:
+        await locks.acquire(name)
+        self._at_work += 1
+        try:
+            if self._closed:
+                raise StorageClosedError
+            yield
+        finally:
+            self._done(locks, name)
+
+    def _done(self, locks: KeyedLocks, name: str) -> None:
+        locks.release(name)
+        self._at_work -= 1
+        if self._all_done is not None and not self._at_work:
+            self._all_done.set()
+
+    # -- the lock of the store, threads ------------------------------------------------------------------
 
     async def _become_writer(self) -> None:
         deadline = time.monotonic() + self._lock_timeout
@@ -299,7 +416,7 @@ class FileBackend:
 
     async def _run(self, what: str, work: Callable[[], T]) -> T:
         """Do something that blocks in a thread; see it through even if the caller is cancelled."""
-        if self._closed:
+        if self._closed and not self._at_work:
             raise StorageClosedError
         if not self._opened:
             await self._open()

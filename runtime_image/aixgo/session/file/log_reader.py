@@ -54,7 +54,10 @@ class LogReader:
         self._stamp: _Stamp | None = None
         #: Entry of Aixgo's index; only for logs that this library has not written to.
         self._legacy: dict[str, Any] = {}
-        self._lock = threading.RLock()
+        #: Held by whoever looks at the index or the file.
+        self.lock = threading.RLock()
+        #: Kept open by the writer.
+        self._fd: int | None = None
 
     @property
     def _name(self) -> str:
@@ -62,6 +65,13 @@ class LogReader:
 
     def _agent_fd(self) -> int:
         return self._directories.open_agent(self.agent_name)
+
+    def close_fd(self) -> None:
+        """Close the file if it was kept open."""
+        with self.lock:
+            if self._fd is not None:
+                fd, self._fd = self._fd, None
+                os.close(fd)
 
     # -- reading -----------------------------------------------------------------------------------------
 
@@ -75,7 +85,7 @@ class LogReader:
             SessionNotFoundError: there is no such session.
             SessionCorruptedError: the log cannot be understood.
         """
-        with self._lock:
+        with self.lock:
             try:
                 agent = self._agent_fd()
                 fd = paths.open_file(self._name, agent, os.O_RDWR if repair else os.O_RDONLY)
@@ -99,20 +109,22 @@ class LogReader:
         return self._index
 
     def _read(self, fd: int, agent: int, *, repair: bool) -> None:
-        stamp = stamp_of(fd)
-        if stamp == self._stamp and (stamp[1] == self._index.size or not repair):
+        now = stamp_of(fd)
+        if self._stamp is not None and now[0] != self._stamp[0]:
+            self.close_fd()  # another file took its place
+        if now == self._stamp and (now[1] == self._index.size or not repair):
             return
         # A reader goes on where it stopped when the writer appended. The writer knows its own changes;
         # when somebody else touched the file, it reads everything again, so that no tampering is
         # overlooked.
         grown = self._stamp is not None and (
-            stamp == self._stamp
-            or (not self._is_writer() and stamp[0] == self._stamp[0] and stamp[1] > self._stamp[1])
+            now == self._stamp
+            or (not self._is_writer() and now[0] == self._stamp[0] and now[1] > self._stamp[1])
         )
         if not grown:
             self._index = LogIndex(self.session_id)
         index = self._index
-        data = paths.read_range(fd, index.size, stamp[1])
+        data = paths.read_range(fd, index.size, now[1])
         try:
             torn = feed_lines(index, data, index.size)
         except SessionCorruptedError:
@@ -120,7 +132,7 @@ class LogReader:
             raise
         if torn is not None and repair:
             paths.truncate(fd, torn, durable=self._durable)
-            cut = f"cut {stamp[1] - torn} bytes of an entry that was never completed"
+            cut = f"cut {now[1] - torn} bytes of an entry that was never completed"
             self._report(Repair(self.agent_name, self.session_id, cut))
         self._stamp = stamp_of(fd)
         if index.session is None:
@@ -147,7 +159,7 @@ class LogReader:
         Raises:
             SessionCorruptedError: the log cannot be understood.
         """
-        with self._lock:
+        with self.lock:
             if self._index.session is not None:
                 return str(self._index.session.get("userId", ""))
             try:
@@ -164,7 +176,7 @@ class LogReader:
 
     def record(self, *, repair: bool = False) -> SessionRecord:
         """Return the session as it is now. Raises as :meth:`refresh`."""
-        with self._lock:
+        with self.lock:
             return self._record(self.refresh(repair=repair))
 
     def _record(self, index: LogIndex) -> SessionRecord:
@@ -190,7 +202,7 @@ class LogReader:
 
     def is_expired(self, now: datetime) -> bool:
         """Say whether the session's time to live is over. Raises as :meth:`refresh`."""
-        with self._lock:
+        with self.lock:
             record = self.record()
             if not record.ttl_seconds:
                 return False
@@ -203,7 +215,7 @@ class LogReader:
         Raises:
             ValueError: no such message or branch.
         """
-        with self._lock:
+        with self.lock:
             index = self.refresh()
             node = index.leaf if branch is None else index.find(branch)
             nodes = index.path(node, limit if before is None else None)
@@ -226,7 +238,7 @@ class LogReader:
 
     def replay(self, idempotency_key: str) -> list[Message] | None:
         """Return the messages that were committed with a key. None: there are none."""
-        with self._lock:
+        with self.lock:
             found = self.refresh().turns.get(idempotency_key)
             if found is None:
                 return None
@@ -235,12 +247,12 @@ class LogReader:
 
     def branches(self) -> list[Branch]:
         """Return all branches, the current one first."""
-        with self._lock:
+        with self.lock:
             return self.refresh().branches()
 
     def list_checkpoints(self) -> list[Checkpoint]:
         """Return the checkpoints, oldest first."""
-        with self._lock:
+        with self.lock:
             index = self.refresh()
             try:
                 files = legacy.read_checkpoints(self._agent_fd(), self.session_id)
@@ -255,7 +267,9 @@ class LogReader:
             return []
         places = [self._index.place(node) for node in nodes]
         lines: list[bytes] = []
-        fd = paths.open_file(self._name, self._agent_fd(), os.O_RDONLY)
+        fd = self._fd
+        if fd is None:
+            fd = paths.open_file(self._name, self._agent_fd(), os.O_RDONLY)
         try:
             first = 0
             for number in range(1, len(places) + 1):
@@ -266,12 +280,13 @@ class LogReader:
                 lines += (data[start - begin : end - begin - 1] for start, end in places[first:number])
                 first = number
         finally:
-            os.close(fd)
+            if fd != self._fd:
+                os.close(fd)
         return lines
 
     def export(self) -> list[bytes]:
         """Return a complete log: the lines, and what only files beside the log know."""
-        with self._lock:
+        with self.lock:
             index = self.refresh()
             lines: list[bytes] = []
             if self._stamp is not None:
@@ -307,7 +322,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def stamp_of(fd: int) -> _Stamp:
     """Return the stamp of an open file."""
-    status = os.fstat(fd)
+    return stamp(os.fstat(fd))
+
+
+def stamp(status: os.stat_result) -> _Stamp:
+    """Return the stamp of a file."""
     return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 

@@ -33,8 +33,13 @@ def storage_errors(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise StorageError(f"{what}: {reason}") from error
+        raise storage_error(what, error) from error
+
+
+def storage_error(what: str, error: OSError) -> StorageError:
+    """Return a StorageError that says what failed and why, without a path."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return StorageError(f"{what}: {reason}")
 
 
 def sync(fd: int) -> None:
@@ -158,6 +163,18 @@ def write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def write_at(fd: int, data: bytes, position: int) -> None:
+    """Write all of ``data`` at a position.
+
+    Raises:
+        OSError: not all of it could be written.
+    """
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, position)
+        view, position = view[written:], position + written
 
 
 def read_range(fd: int, start: int, end: int) -> bytes:

@@ -21,12 +21,17 @@ from aixgo.errors import (
 )
 from aixgo.session import formats, validation
 from aixgo.session.file import legacy, paths
+from aixgo.session.file.journal import Journal
 from aixgo.session.file.lock import StoreLock
 from aixgo.session.file.log_writer import SessionLog
+from aixgo.session.file.open_files import OpenFiles
+from aixgo.session.file.owners import Owners
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from aixgo.session.file.change import Change
     from aixgo.session.types import NewSession, Repair, SessionRecord
 
 _SUFFIX: Final = ".jsonl"
@@ -37,9 +42,12 @@ _logger = logging.getLogger("aixgo.session.file")
 class FileStore:
     """The sessions below one directory."""
 
-    def __init__(self, base: Path, *, durable: bool, default_ttl: float) -> None:
+    def __init__(self, base: Path, *, durable: bool, default_ttl: float, log_size: int) -> None:
         self.directories = paths.Directories(base)
         self.lock = StoreLock(self.directories)
+        #: Where changes become durable. Not used when only the process is to be survived.
+        self.journal = Journal(self.directories, self.lock.check, log_size)
+        self._open_files = OpenFiles()
         self.durable = durable
         self.default_ttl = default_ttl
         #: What was put right since this object was made.
@@ -51,8 +59,7 @@ class FileStore:
         #: Sessions that the index on the disk does not know as they are.
         self._changed: set[tuple[str, str]] = set()
         self._guard = threading.RLock()
-        self._creation = threading.Lock()
-        self._owners = threading.Lock()
+        self._owners = Owners()
 
     def recover(self) -> None:
         """Cut what a crash tore, if there was one and no writer is alive.
@@ -83,10 +90,17 @@ class FileStore:
             # What was read while others could write is read again.
             self._logs.clear()
             self._homes.clear()
-            self._recover_if_needed()
+            self._owners.forget()
+            try:
+                self._recover_if_needed()
+            except BaseException:
+                self.lock.release(clean=False)
+                raise
             return True
 
     def _recover_if_needed(self) -> None:
+        for repair in self.journal.recover():
+            self.note(repair)
         if not self.lock.left_by_a_crash:
             return
         for agent_name in self.directories.agent_names():
@@ -126,7 +140,7 @@ class FileStore:
             key = (agent_name, session_id)
             log = self._logs.get(key)
             if log is None:
-                log = self._logs[key] = SessionLog(
+                log = SessionLog(
                     self.directories,
                     agent_name,
                     session_id,
@@ -135,7 +149,14 @@ class FileStore:
                     is_writer=lambda: self.lock.held,
                     report=self.note,
                 )
+                log.opened = self._open_files.opened
+                self._logs[key] = log
             return log
+
+    def hot(self, session_id: str) -> SessionLog | None:
+        """Return the log of a session if this process knows it. Does not block."""
+        agent_name = self._homes.get(session_id)
+        return None if agent_name is None else self._logs.get((agent_name, session_id))
 
     def find(self, session_id: str) -> SessionLog:
         """Return the log of an existing session.
@@ -209,10 +230,7 @@ class FileStore:
                 continue  # deleted in the meantime
             except (SessionCorruptedError, InvalidPathComponentError) as error:
                 _logger.warning("session %s of agent %s: %s", session_id, agent_name, error)
-        records.sort(
-            key=lambda record: record.updated_at, reverse=True
-        )  # stable: equal times stay in order of id
-        return records
+        return newest_first(records)
 
     @staticmethod
     def _log_ids(agent: int) -> list[str]:
@@ -223,8 +241,8 @@ class FileStore:
 
     # -- changing sessions (the caller holds the store's lock) -------------------------------------------
 
-    def create(self, session: NewSession) -> SessionRecord:
-        """Make a session.
+    def prepare_create(self, session: NewSession) -> Change[SessionRecord]:
+        """Return the change that makes a session.
 
         Raises:
             SessionConflictError: there is one with this id.
@@ -232,25 +250,46 @@ class FileStore:
         ttl = self.default_ttl if session.ttl_seconds is None else float(session.ttl_seconds)
         now = formats.format_time(datetime.now(UTC))
         header = formats.session_entry(str(uuid.uuid4()), now, session, ttl)
-        return self.create_log(session.agent_name, session.id, [header])
+        return self._new_log(session.agent_name, session.id).prepare_create([header])
 
-    def create_log(self, agent_name: str, session_id: str, lines: list[bytes]) -> SessionRecord:
-        """Make a session out of the lines of its log. Raises as :meth:`create`."""
-        with self._creation:
-            self.lock.check()
-            with contextlib.suppress(SessionNotFoundError):
-                self.find(session_id)
-                raise SessionConflictError("session already exists")
-            record = self.log(agent_name, session_id).create(lines)
-            self._homes[session_id] = agent_name
-            self._changed.add((agent_name, session_id))
-            return record
+    def import_log(self, agent_name: str, session_id: str, lines: list[bytes]) -> SessionRecord:
+        """Make a session out of the lines of its log. Raises as :meth:`prepare_create`."""
+        self.lock.check()
+        record = self._new_log(agent_name, session_id).create_durably(lines)
+        self.created(record)
+        return record
 
-    def get_or_create(self, session: NewSession) -> SessionRecord:
-        """Return the newest session of the agent and the user, or make one."""
-        with self._owners:
-            records = self.records(session.agent_name, session.user_id)
-            return records[0] if records else self.create(session)
+    def _new_log(self, agent_name: str, session_id: str) -> SessionLog:
+        with contextlib.suppress(SessionNotFoundError):
+            self.find(session_id)
+            raise SessionConflictError("session already exists")
+        self.directories.open_agent(agent_name, create=True)
+        return self.log(agent_name, session_id)
+
+    def created(self, record: SessionRecord) -> None:
+        """Note a session that was made."""
+        self._homes[record.id] = record.agent_name
+        self._changed.add((record.agent_name, record.id))
+        self._owners.add(record.agent_name, record.user_id, record.id)
+
+    def newest(self, agent_name: str, user_id: str) -> SessionRecord | None:
+        """Return the most recently updated session of an agent and a user. The caller is the writer."""
+        if not self._owners.knows(agent_name):
+            self._owners.learn(agent_name, self._owned(agent_name))
+        found = []
+        for session_id in self._owners.sessions(agent_name, user_id):
+            with contextlib.suppress(SessionNotFoundError, SessionCorruptedError, InvalidPathComponentError):
+                record = self.find(session_id).record()
+                if (record.agent_name, record.user_id) == (agent_name, user_id):
+                    found.append(record)
+        return newest_first(found)[0] if found else None
+
+    def _owned(self, agent_name: str) -> Iterator[tuple[str, str]]:
+        for session_id in self.session_ids(agent_name):
+            with contextlib.suppress(SessionNotFoundError, SessionCorruptedError, InvalidPathComponentError):
+                owner = self.log(agent_name, session_id).owner()
+                if owner:
+                    yield owner, session_id
 
     def changed(self, log: SessionLog) -> None:
         """Note that the index is behind a log."""
@@ -272,18 +311,22 @@ class FileStore:
         index = legacy.read_index(agent) or {}
         if index.pop(log.session_id, None) is not None:
             legacy.write_index(agent, index, durable=self.durable)
+        with contextlib.suppress(AixgoError):
+            self._owners.remove(log.agent_name, log.record().user_id, log.session_id)
         log.delete()
+        key = (log.agent_name, log.session_id)
         with self._guard:
-            self._logs.pop((log.agent_name, log.session_id), None)
+            self._logs.pop(key, None)
             self._homes.pop(log.session_id, None)
-            self._changed.discard((log.agent_name, log.session_id))
+            self._changed.discard(key)
+        self.journal.forget(key)
 
     def _remove_expired(self, log: SessionLog) -> None:
         if self.lock.held:
             with contextlib.suppress(FileNotFoundError, SessionNotFoundError):
                 self._delete(log)
 
-    def refuse_foreign_checkpoint(self, checkpoint_id: str, log: SessionLog) -> None:
+    def refuse_foreign_checkpoint(self, checkpoint_id: str, own_id: str) -> None:
         """Look for a checkpoint in all other sessions.
 
         Raises:
@@ -291,7 +334,7 @@ class FileStore:
         """
         for agent_name in self.directories.agent_names():
             for session_id in self.session_ids(agent_name):
-                if session_id == log.session_id:
+                if session_id == own_id:
                     continue
                 with contextlib.suppress(
                     SessionNotFoundError, SessionCorruptedError, InvalidPathComponentError
@@ -318,8 +361,15 @@ class FileStore:
                 self._write_indexes()
         except (OSError, AixgoError) as error:  # it is only an index
             _logger.warning("index of the session store was not written: %s", error)
+        clean = False
+        try:
+            self.journal.close()
+            clean = True
+        except (OSError, AixgoError) as error:  # whoever opens the store next recovers it
+            _logger.warning("the write-ahead log of the session store is left: %s", error)
         finally:
-            self.lock.release()
+            self._open_files.close()
+            self.lock.release(clean=clean)
             self.directories.close()
 
     def _write_indexes(self) -> None:
@@ -338,3 +388,9 @@ class FileStore:
                         kept[session_id] = legacy.index_entry(self.log(agent_name, session_id).record())
             if kept or known:
                 legacy.write_index(agent, kept, durable=self.durable)
+
+
+def newest_first(records: list[SessionRecord]) -> list[SessionRecord]:
+    """Return sessions in the order of lists: newest update first, equal ones by id."""
+    # Sorting is stable.
+    return sorted(sorted(records, key=lambda each: each.id), key=lambda each: each.updated_at, reverse=True)

@@ -42,6 +42,7 @@ def _verify_log(store: FileStore, log: SessionLog, *, repair: bool) -> tuple[Rep
         if not repair:
             return Repair(log.agent_name, log.session_id, str(error)), False
         store.lock.check()
+        store.journal.rotate()  # what it says of this file would not be right any more
         text = f"{error}: {log.salvage()}"
         store.changed(log)
         return Repair(log.agent_name, log.session_id, text), True
