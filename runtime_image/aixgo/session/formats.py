@@ -56,10 +56,10 @@ _TIME = re.compile(
 
 def format_time(moment: datetime) -> str:
     """Return a moment as Go does (RFC3339Nano, UTC): no trailing zeros, no fraction when it is 0."""
-    moment = moment.astimezone(UTC)
-    seconds = moment.strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
-    fraction = f".{moment.microsecond:06d}".rstrip("0") if moment.microsecond else ""
-    return f"{seconds}{fraction}Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    text = moment.isoformat()[: -len("+00:00")]
+    return (text.rstrip("0") if moment.microsecond else text) + "Z"
 
 
 def parse_time(text: str) -> datetime:

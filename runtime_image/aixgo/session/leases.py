@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
+import itertools
 
 from aixgo.errors import SessionConflictError
 from aixgo.session.keyed_locks import KeyedLocks
@@ -16,6 +16,7 @@ class LocalLeases:
     def __init__(self) -> None:
         self._locks = KeyedLocks()
         self._tokens: dict[str, str] = {}
+        self._numbers = itertools.count(1)
 
     def try_acquire(self, session_id: str) -> Lease | None:
         """Take the session if nobody holds it."""
@@ -41,7 +42,7 @@ class LocalLeases:
         return self._granted(session_id)
 
     def _granted(self, session_id: str) -> Lease:
-        token = self._tokens[session_id] = secrets.token_hex(16)
+        token = self._tokens[session_id] = str(next(self._numbers))
         return Lease(session_id, token)
 
     def release(self, lease: Lease) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aixgo.session.file.change import Change
     from aixgo.session.types import Repair
 
-#: Size of a log that was never full.
+#: Size of a new log.
 _FIRST_SIZE: Final = 1 << 20
 
 _Key = tuple[str, str]
@@ -153,7 +153,7 @@ class Journal:
         for record in records:
             places.append((position, len(record)))
             position += len(record)
-        self._flushed(lambda log: log.append(b"".join(records)))
+        self._flushed(lambda log: log.append(b"".join(records), self._capacity))
         return places
 
     def _flushed(self, work: Callable[[wal.WalFile], None]) -> None:
@@ -196,8 +196,6 @@ class Journal:
         if log.size > self._capacity:
             os.ftruncate(log.fd, self._capacity)
             log.size = self._capacity
-        with contextlib.suppress(OSError):  # the next flushes are dearer, that is all
-            log.fill(self._capacity)
 
     def _begin_epoch(self, log: wal.WalFile) -> None:
         end = log.end

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from aixgo.errors import SessionCorruptedError, SessionNotFoundError
 from aixgo.session import formats, validation
 from aixgo.session.file import legacy, paths
+from aixgo.session.ids import new_id
 from aixgo.session.log import LogIndex, feed_lines
 from aixgo.session.types import Repair, SessionRecord
 
@@ -58,6 +58,8 @@ class LogReader:
         self.lock = threading.RLock()
         #: Kept open by the writer.
         self._fd: int | None = None
+        #: When the session was made, as this object of the log says.
+        self._created: tuple[dict[str, Any], datetime | None] | None = None
 
     @property
     def _name(self) -> str:
@@ -181,7 +183,9 @@ class LogReader:
 
     def _record(self, index: LogIndex) -> SessionRecord:
         session = index.session if index.session is not None else self._legacy
-        created = formats.time_or_none(session.get("createdAt")) or index.first_time or _EPOCH
+        if self._created is None or self._created[0] is not session:
+            self._created = (session, formats.time_or_none(session.get("createdAt")))
+        created = self._created[1] or index.first_time or _EPOCH
         updated = index.updated_at or formats.time_or_none(self._legacy.get("updatedAt")) or created
         if index.session is None:
             updated = max(updated, formats.time_or_none(self._legacy.get("updatedAt")) or updated)
@@ -298,7 +302,7 @@ class LogReader:
                 lines = [line for line in data.split(b"\n") if line.strip()]
             for checkpoint in legacy.read_checkpoints(self._agent_fd(), self.session_id).values():
                 if checkpoint.id not in index.checkpoints:
-                    lines.append(formats.checkpoint_entry(str(uuid.uuid4()), checkpoint))
+                    lines.append(formats.checkpoint_entry(new_id(), checkpoint))
             if index.session is None:
                 lines.append(self._adoption(index))
             return lines
@@ -307,7 +311,7 @@ class LogReader:
         """Return the entry that makes a log of Aixgo (Go) complete."""
         now = formats.format_time(datetime.now(UTC))
         leaf = index.entry_id(index.leaf)
-        return formats.adopted_entry(str(uuid.uuid4()), now, self._adopted_session(index), leaf)
+        return formats.adopted_entry(new_id(), now, self._adopted_session(index), leaf)
 
     def _adopted_session(self, index: LogIndex) -> dict[str, Any]:
         record = self._record(index)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from aixgo.session import formats
 from aixgo.session.file import legacy, paths
 from aixgo.session.file.change import Change, R
 from aixgo.session.file.log_reader import LogReader, stamp
+from aixgo.session.ids import new_id
 from aixgo.session.log import LogIndex, feed_lines, readable_lines
 from aixgo.session.types import Checkpoint
 
@@ -41,10 +41,11 @@ class SessionLog(LogReader):
 
     def is_current(self) -> bool:
         """Say whether the index is known to be what the file says, without reading it. Cheap."""
-        if self._stamp is None or self.gone:
+        agent = self._directories.opened_agent(self.agent_name)
+        if agent is None or self._stamp is None or self.gone:
             return False
         try:
-            status = os.stat(self._name, dir_fd=self._agent_fd(), follow_symlinks=False)
+            status = os.stat(self._name, dir_fd=agent, follow_symlinks=False)
         except OSError:
             return False
         return stamp(status) == self._stamp and status.st_size == self._index.size
@@ -70,7 +71,7 @@ class SessionLog(LogReader):
         timestamp = formats.format_time(now)
         lines = self._adoption_lines(index)
         adopts = bool(lines)
-        ids = [str(uuid.uuid4()) for _ in append.messages]
+        ids = [new_id() for _ in append.messages]
         leaf = index.leaf
         parent_id = index.entry_id(leaf)
         if len(ids) > 1 or key is not None:
@@ -123,7 +124,7 @@ class SessionLog(LogReader):
             message_count=index.depth(place),
         )
         adoption = self._adoption_lines(index)
-        lines = [*adoption, formats.checkpoint_entry(str(uuid.uuid4()), checkpoint)]
+        lines = [*adoption, formats.checkpoint_entry(new_id(), checkpoint)]
 
         def finish() -> Checkpoint:
             self._index = index
@@ -158,7 +159,7 @@ class SessionLog(LogReader):
         now = datetime.now(UTC)
         adoption = self._adoption_lines(index)
         entry = formats.restore_entry(
-            str(uuid.uuid4()),
+            new_id(),
             index.entry_id(index.leaf),
             formats.format_time(now),
             checkpoint.id,

@@ -105,6 +105,10 @@ class Directories:
             self._agents[agent_name] = fd
             return fd
 
+    def opened_agent(self, agent_name: str) -> int | None:
+        """Return the descriptor of an agent's directory if it was opened. The directory may be gone."""
+        return self._agents.get(agent_name)
+
     def agent_names(self) -> list[str]:
         """Return the names of all agent directories, sorted. Links and strange names are left out."""
         try:

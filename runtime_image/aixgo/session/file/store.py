@@ -7,7 +7,6 @@ import errno
 import logging
 import os
 import threading
-import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +25,7 @@ from aixgo.session.file.lock import StoreLock
 from aixgo.session.file.log_writer import SessionLog
 from aixgo.session.file.open_files import OpenFiles
 from aixgo.session.file.owners import Owners
+from aixgo.session.ids import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -249,7 +249,7 @@ class FileStore:
         """
         ttl = self.default_ttl if session.ttl_seconds is None else float(session.ttl_seconds)
         now = formats.format_time(datetime.now(UTC))
-        header = formats.session_entry(str(uuid.uuid4()), now, session, ttl)
+        header = formats.session_entry(new_id(), now, session, ttl)
         return self._new_log(session.agent_name, session.id).prepare_create([header])
 
     def import_log(self, agent_name: str, session_id: str, lines: list[bytes]) -> SessionRecord:

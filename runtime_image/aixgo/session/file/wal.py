@@ -13,6 +13,7 @@ is not whole, or of another epoch: a new epoch makes all records invalid at once
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import zlib
@@ -39,6 +40,7 @@ _CRC: Final = struct.Struct("<I")
 HEAD_SIZE: Final = _CRC.size + _HEAD.size
 #: The file is filled this many bytes at a time.
 _CHUNK: Final = 1 << 20
+_GROWTH: Final = 64 * 1024
 
 
 class Kind(IntEnum):
@@ -150,8 +152,16 @@ class WalFile:
             paths.write_at(self.fd, bytes(chunk), self.size)
             self.size += chunk
 
-    def append(self, records: bytes) -> None:
-        """Write records and make them durable. Raises OSError; then the log must be begun anew."""
+    def append(self, records: bytes, capacity: int) -> None:
+        """Write records and make them durable. Raises OSError; then the log must be begun anew.
+
+        Args:
+            records: Encoded records.
+            capacity: The file grows up to here, by a little with each call.
+        """
+        if self.size < capacity:
+            with contextlib.suppress(OSError):  # then flushes are dearer, that is all
+                self.fill(min(self.size + _GROWTH, capacity))
         paths.write_at(self.fd, records, self.end)
         self.flush()
         self.end += len(records)
