@@ -10,7 +10,6 @@ import orjson
 
 from aixgo.errors import SessionConflictError, SessionNotFoundError, StorageError
 from aixgo.session.redis import connection, records, transfer
-from aixgo.session.redis.calls import run_script
 from aixgo.session.redis.history import RedisHistory
 from aixgo.session.redis.options import RedisOptions, parse_url
 from aixgo.session.redis.scripts import script
@@ -158,7 +157,7 @@ class RedisBackend(RedisHistory):
         async def work(client: Client, attempt: int) -> Any:
             nonlocal tries
             tries = attempt
-            return await run_script(client, script("delete"), keys, [session_id, fixed.agent_name])
+            return await self._calls.once(client, script("delete"), keys, [session_id, fixed.agent_name])
 
         deleted = await self._calls.call(work)
         self._fixed.pop(session_id, None)

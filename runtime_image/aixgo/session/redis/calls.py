@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from redis import exceptions as redis_errors
 
 from aixgo.errors import StorageError
+from aixgo.session.redis.connection import together
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from aixgo.session.redis.connection import Client
+    from aixgo.session.redis.options import RedisOptions
     from aixgo.session.redis.scripts import Script
 
 T = TypeVar("T")
 
 #: The connection is lost, or the server cannot answer for the moment. The call may or may not have been
 #: executed.
-_TRANSIENT: Final = (
+_LOST: Final = (
     redis_errors.ConnectionError,
     redis_errors.TimeoutError,
     redis_errors.ReadOnlyError,
@@ -33,6 +35,13 @@ _TRANSIENT: Final = (
     OSError,
     TimeoutError,
 )
+
+
+class TooFewReplicasError(redis_errors.RedisError):
+    """A change was executed, but not enough replicas have it yet."""
+
+
+_TRANSIENT: Final = (*_LOST, TooFewReplicasError)
 #: Kinds of connection errors that trying again does not help.
 _FINAL: Final = (
     redis_errors.AuthenticationError,
@@ -61,9 +70,11 @@ class Calls:
     A call is repeated when its answer was lost: scripts recognise what they did before.
     """
 
-    def __init__(self, client: Client, retry_timeout: float) -> None:
+    def __init__(self, client: Client, options: RedisOptions) -> None:
         self._client = client
-        self._retry_timeout = retry_timeout
+        self._retry_timeout = options.retry_timeout
+        self._min_replicas = options.min_replicas
+        self._wait_ms = int(options.read_timeout * 500)
 
     async def run(self, script: Script, keys: list[str], args: list[Any]) -> Any:
         """Run a script.
@@ -71,7 +82,24 @@ class Calls:
         Raises:
             StorageError: Redis did not do it, or nobody knows.
         """
-        return await self.call(lambda client, _: run_script(client, script, keys, args))
+        return await self.call(lambda client, _: self.once(client, script, keys, args))
+
+    async def once(self, client: Client, script: Script, keys: list[str], args: list[Any]) -> Any:
+        """Run a script without trying again. A change is waited for on as many replicas as options say."""
+        if not self._min_replicas or not script.changes:
+            return await run_script(client, script, keys, args)
+        # WAIT counts the replicas that have everything that this connection's last command saw: also when the
+        # script only recognised what an earlier attempt did.
+        wait = ("WAIT", self._min_replicas, self._wait_ms)
+        try:
+            command = ("EVALSHA", script.sha, len(keys), *keys, *args)
+            answer, replicas = await together(client, [command, wait])
+        except redis_errors.NoScriptError:
+            command = ("EVAL", script.text, len(keys), *keys, *args)
+            answer, replicas = await together(client, [command, wait])
+        if replicas < self._min_replicas:
+            raise TooFewReplicasError
+        return answer
 
     async def call(self, work: Callable[[Client, int], Awaitable[T]]) -> T:
         """Do something with the client; ``work`` learns how often it was tried. Raises as :meth:`run`."""
@@ -112,6 +140,8 @@ def _describe(error: BaseException) -> str:
         if isinstance(cause, ssl.SSLError):
             reason = getattr(cause, "reason", None) or "handshake"
             return f"redis is not reachable: TLS failed ({reason})"
+    if isinstance(error, TooFewReplicasError):
+        return _REPLIES["NOREPLICAS"]
     if isinstance(error, redis_errors.RedisClusterException):
         return "redis cluster is not reachable"
     text = str(error)

@@ -44,7 +44,7 @@ class RedisCore:
         self._credentials = connection.Credentials(self._options.username, self._options.password)
         addresses = parse_addresses(address)
         self._client: Client = connection.connect(addresses, self._options, self._credentials)
-        self._calls = Calls(self._client, self._options.retry_timeout)
+        self._calls = Calls(self._client, self._options)
         self._indexes = Indexes(self._calls, self._keys, is_cluster=self._options.cluster)
         self._leases = LocalLeases()
         self._lease_ms = int(self._options.lease_seconds * 1000)
