@@ -5,13 +5,14 @@ from __future__ import annotations
 import builtins  # noqa: TC003 - in the class, `type` is a field
 import dataclasses
 import math
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import orjson
+
+from aixgo.identifiers import new_id
 
 T = TypeVar("T")
 
@@ -50,9 +51,7 @@ class Message:
             text = orjson.dumps(payload, default=_jsonable).decode()
         except orjson.JSONEncodeError as error:
             raise TypeError(f"payload cannot be expressed as JSON: {error}") from error
-        return cls(
-            id=str(uuid.uuid4()), type=type, payload=text, timestamp=rfc3339_seconds(datetime.now(UTC))
-        )
+        return cls(id=new_id(), type=type, payload=text, timestamp=rfc3339_seconds(datetime.now(UTC)))
 
     def with_metadata(self, key: str, value: Any) -> Message:
         """Return a copy with one more entry in its metadata (Go: WithMetadata)."""
@@ -118,7 +117,7 @@ class Message:
 
 def rfc3339_seconds(moment: datetime) -> str:
     """Return a moment as RFC 3339 in UTC, to the second: what Go writes into a message."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).isoformat(timespec="seconds")[:-6] + "Z"
 
 
 def is_finite(value: Any) -> bool:

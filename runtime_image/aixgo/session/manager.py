@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakValueDictionary
 
 from aixgo.errors import SessionNotFoundError, StorageClosedError
+from aixgo.identifiers import new_id
 from aixgo.session import validation
-from aixgo.session.ids import new_id
 from aixgo.session.session import Session
 from aixgo.session.types import NewSession
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from aixgo.identifiers import new_id
 from aixgo.session import validation
-from aixgo.session.ids import new_id
 from aixgo.session.turn import Turn, active_turn
 from aixgo.session.types import Append
 

@@ -8,8 +8,8 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Self
 
 from aixgo.errors import SessionConflictError, StorageError
+from aixgo.identifiers import new_id
 from aixgo.session import validation
-from aixgo.session.ids import new_id
 from aixgo.session.types import Append
 
 if TYPE_CHECKING:

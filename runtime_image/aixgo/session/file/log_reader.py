@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from aixgo.errors import SessionCorruptedError, SessionNotFoundError
+from aixgo.identifiers import new_id
 from aixgo.session import formats, validation
 from aixgo.session.file import legacy, paths
-from aixgo.session.ids import new_id
 from aixgo.session.log import LogIndex, feed_lines
 from aixgo.session.types import Repair, SessionRecord
 

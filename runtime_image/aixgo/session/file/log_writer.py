@@ -13,11 +13,11 @@ from aixgo.errors import (
     SessionNotFoundError,
     StorageError,
 )
+from aixgo.identifiers import new_id
 from aixgo.session import formats
 from aixgo.session.file import legacy, paths
 from aixgo.session.file.change import Change, R
 from aixgo.session.file.log_reader import LogReader, stamp
-from aixgo.session.ids import new_id
 from aixgo.session.log import LogIndex, feed_lines, readable_lines
 from aixgo.session.types import Checkpoint
 

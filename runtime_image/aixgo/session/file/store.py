@@ -18,6 +18,7 @@ from aixgo.errors import (
     SessionCorruptedError,
     SessionNotFoundError,
 )
+from aixgo.identifiers import new_id
 from aixgo.session import formats, validation
 from aixgo.session.file import legacy, paths
 from aixgo.session.file.journal import Journal
@@ -25,7 +26,6 @@ from aixgo.session.file.lock import StoreLock
 from aixgo.session.file.log_writer import SessionLog
 from aixgo.session.file.open_files import OpenFiles
 from aixgo.session.file.owners import Owners
-from aixgo.session.ids import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +11,7 @@ from aixgo.errors import (
     CheckpointNotFoundError,
     SessionNotFoundError,
 )
+from aixgo.identifiers import new_id
 from aixgo.session import formats
 from aixgo.session.redis import records, transfer
 from aixgo.session.redis.leasing import RedisLeasing
@@ -44,7 +44,7 @@ class RedisHistory(RedisLeasing):
         ]
         size = 0
         for message in append.messages:
-            entry_id = str(uuid.uuid4())
+            entry_id = new_id()
             raw = formats.encode_entry(entry_id, "", timestamp, formats.MESSAGE, message.to_dict())
             head = len('{"id":""') + len(entry_id)
             args += [entry_id, raw[:head], raw[head:], formats.content_digest(raw, None)]
@@ -152,13 +152,13 @@ class RedisHistory(RedisLeasing):
     ) -> SessionRecord:
         """Go on at a checkpoint: one call, which verifies the record and the newest entries it covers."""
         now = formats.format_time(datetime.now(UTC))
-        entry = formats.restore_entry(str(uuid.uuid4()), "", now, checkpoint_id, "", 0)
+        entry = formats.restore_entry(new_id(), "", now, checkpoint_id, "", 0)
         # The script fills in the leaf and the number of messages.
         before, leaf, between = entry.rpartition(b'"entryId":"')
         between, behind = between.removesuffix(b"0}}"), b"}}"
         args = [
             session_id,
-            str(uuid.uuid4()),
+            new_id(),
             lease.token if lease is not None else "",
             checkpoint_id,
             before + leaf,
