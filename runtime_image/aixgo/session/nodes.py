@@ -5,7 +5,8 @@ from __future__ import annotations
 from array import array
 from typing import Final
 
-from aixgo.session import formats, ids
+from aixgo import identifiers
+from aixgo.session import formats
 
 #: The node before the first message.
 ROOT: Final = -1
@@ -38,7 +39,7 @@ class NodeTable:
     def add(self, entry_id: str, parent: int, start: int, end: int, digest: str) -> int:
         """Add a message and return its number."""
         node = len(self._starts)
-        raw = ids.pack(entry_id)
+        raw = identifiers.pack(entry_id)
         if raw is None or raw == _OTHER:
             self._texts[node] = entry_id
             self._numbers[entry_id] = node
@@ -53,7 +54,7 @@ class NodeTable:
 
     def find(self, entry_id: str) -> int | None:
         """Return the last message with an id. The newest are found at once."""
-        raw = ids.pack(entry_id)
+        raw = identifiers.pack(entry_id)
         if raw is None or raw == _OTHER:
             return self._numbers.get(entry_id)
         end = len(self._ids)
@@ -68,7 +69,7 @@ class NodeTable:
         if node == ROOT:
             return ""
         text = self._texts.get(node) if self._texts else None
-        return ids.unpack(self._ids[node * _ID : (node + 1) * _ID]) if text is None else text
+        return identifiers.unpack(self._ids[node * _ID : (node + 1) * _ID]) if text is None else text
 
     def depth(self, node: int) -> int:
         """Return the number of messages from the beginning up to a node."""
