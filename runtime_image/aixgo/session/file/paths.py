@@ -115,8 +115,7 @@ class Directories:
             base = self.open_base(create=False)
         except FileNotFoundError:
             return []
-        with os.scandir(base) as entries:
-            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        names = [entry.name for entry in listing(base) if entry.is_dir(follow_symlinks=False)]
         return sorted(name for name in names if validation.is_component(name))
 
     def close(self) -> None:
@@ -128,6 +127,21 @@ class Directories:
             if self._base_fd is not None:
                 os.close(self._base_fd)
                 self._base_fd = None
+
+
+def listing(dir_fd: int) -> list[os.DirEntry[str]]:
+    """Return what is in a directory."""
+    # Two that read through one descriptor, in different threads, would each see a part.
+    own = os.open(".", _DIRECTORY_FLAGS, dir_fd=dir_fd)
+    try:
+        with os.scandir(own) as entries:
+            found = list(entries)
+            # While the descriptor is there: links are resolved through it, and types that are not known.
+            for entry in found:
+                entry.is_dir(follow_symlinks=False)
+            return found
+    finally:
+        os.close(own)
 
 
 def is_link(name: str, dir_fd: int) -> bool:

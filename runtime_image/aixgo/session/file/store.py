@@ -234,8 +234,7 @@ class FileStore:
 
     @staticmethod
     def _log_ids(agent: int) -> list[str]:
-        with os.scandir(agent) as entries:
-            names = [entry.name for entry in entries if entry.name.endswith(_SUFFIX)]
+        names = [entry.name for entry in paths.listing(agent) if entry.name.endswith(_SUFFIX)]
         ids = [name.removesuffix(_SUFFIX) for name in names]
         return [session_id for session_id in ids if validation.is_component(session_id)]
 
