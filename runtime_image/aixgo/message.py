@@ -89,14 +89,16 @@ class Message:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Message:
         """Return the message of such a JSON object. As in Go, a missing or wrongly typed value is empty."""
-        metadata = data.get("metadata")
-        return cls(
-            id=_text(data.get("id")),
-            type=_text(data.get("type")),
-            payload=_text(data.get("payload")),
-            timestamp=_text(data.get("timestamp")),
-            metadata=metadata if isinstance(metadata, dict) else {},
-        )
+        get = data.get
+        metadata = get("metadata")
+        # Histories are made of thousands of these: it takes half the time of the constructor.
+        message = object.__new__(cls)
+        _set_id(message, _text(get("id")))
+        _set_type(message, _text(get("type")))
+        _set_payload(message, _text(get("payload")))
+        _set_timestamp(message, _text(get("timestamp")))
+        _set_metadata(message, metadata if isinstance(metadata, dict) else {})
+        return message
 
     def to_json(self) -> str:
         """Return :meth:`to_dict` as JSON text."""
@@ -113,6 +115,11 @@ class Message:
         if not isinstance(data, dict):
             raise ValueError("a message is a JSON object")
         return cls.from_dict(data)
+
+
+_set_id, _set_type, _set_payload, _set_timestamp, _set_metadata = (
+    vars(Message)[each.name].__set__ for each in dataclasses.fields(Message)
+)
 
 
 def rfc3339_seconds(moment: datetime) -> str:

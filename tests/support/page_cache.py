@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def _remember_path(path: Path, remember: Any) -> None:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_suffix(".new")
+    temporary = path.with_suffix(f".{threading.get_ident()}")
     temporary.write_bytes(data)
     temporary.rename(path)
 

@@ -35,7 +35,7 @@ from aixgo.session.types import Checkpoint
 from aixgo.session.validation import MAX_BATCH_BYTES, MAX_ENTRY_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from aixgo.session.types import NewSession
 
@@ -164,6 +164,19 @@ def decode_message(raw: bytes) -> Message:
         ValueError: it is no entry.
     """
     return message_of(decode_entry(raw))
+
+
+def decode_messages(lines: Sequence[bytes]) -> list[Message]:
+    """Return the messages of lines that are known to be entries.
+
+    Raises:
+        ValueError: one is none.
+    """
+    try:
+        entries = orjson.loads(b"[" + b",".join(lines) + b"]")
+    except orjson.JSONDecodeError:
+        return [decode_message(raw) for raw in lines]
+    return [message_of(entry) for entry in entries]
 
 
 def session_entry(entry_id: str, timestamp: str, session: NewSession, ttl_seconds: float) -> bytes:

@@ -154,12 +154,8 @@ async def test_a_disk_that_stays_broken(directory: Path, monkeypatch: pytest.Mon
     disk = FailingDisk(monkeypatch)
     async with Manager(FileBackend(directory)) as manager:
         sessions = [await manager.create("assistant") for _ in range(4)]
-        everything = [
-            (call, target)
-            for call in ("pwrite", "write", "fsync", "fdatasync")
-            for target in ("wal", "jsonl")
-        ]
-        with disk.fails(*everything):
+        calls = ("pwrite", "write", "fsync", "fdatasync")
+        with disk.fails(*itertools.product(calls, ("wal", "jsonl"))):
             for _ in range(3):
                 appends = [session.append_message(message("lost")) for session in sessions]
                 results = await asyncio.wait_for(asyncio.gather(*appends, return_exceptions=True), 10)

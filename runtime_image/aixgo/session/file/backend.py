@@ -51,6 +51,8 @@ Durability = Literal["fsync", "os"]
 _LOCK_INTERVAL: Final = 0.02
 #: Characters of messages that are not prepared in the event loop.
 _LARGE: Final = 64 * 1024
+#: Bytes that are not read and decoded in the event loop.
+_LARGE_READ: Final = 512 * 1024
 
 
 class _Prepare(Protocol[T_co]):
@@ -155,7 +157,22 @@ class FileBackend:
 
     async def load(self, session_id: str) -> SessionRecord:
         """Return a session."""
+        found = None if self._closed else self._look(session_id, lambda log: log.known_record())
+        if found is not None:
+            return found
         return await self._run("load session", lambda: self._store.find(session_id).record())
+
+    def _look(self, session_id: str, look: Callable[[SessionLog], T | None]) -> T | None:
+        """Look at a session in the event loop. None: something would have to be waited for."""
+        log = self._store.hot(session_id)
+        if log is None or not log.lock.acquire(blocking=False):
+            return None
+        try:
+            return look(log) if log.is_current() and not log.may_expire() else None
+        except OSError:
+            return None
+        finally:
+            log.lock.release()
 
     async def list_sessions(
         self, agent_name: str, *, user_id: str | None, limit: int, offset: int
@@ -189,6 +206,10 @@ class FileBackend:
         self, session_id: str, *, limit: int | None, before: str | None, branch: str | None
     ) -> list[Message]:
         """Return the newest messages of a branch, oldest first."""
+        if before is None and branch is None and not self._closed:
+            found = self._look(session_id, lambda log: log.newest_messages(limit, _LARGE_READ))
+            if found is not None:
+                return found
         return await self._run(
             "load entries", lambda: self._store.find(session_id).messages(limit, before, branch)
         )
@@ -347,13 +368,7 @@ class FileBackend:
             self._done(self._changing, session_id)
 
     def _prepare_now(self, session_id: str, prepare: _Prepare[T]) -> Change[T] | T | None:
-        log = self._store.hot(session_id)
-        if log is None or not log.lock.acquire(blocking=False):
-            return None
-        try:
-            return prepare(log, False) if log.is_current() else None
-        finally:
-            log.lock.release()
+        return self._look(session_id, lambda log: prepare(log, False))
 
     def _prepare(self, session_id: str, prepare: _Prepare[T]) -> Change[T] | T:
         log = self._store.find(session_id)

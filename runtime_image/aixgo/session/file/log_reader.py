@@ -32,6 +32,9 @@ _Stamp = tuple[int, int, int, int]
 class LogReader:
     """One session of a store. Every method blocks; a lock makes them safe in threads."""
 
+    #: Whether the session was deleted by this process.
+    gone = False
+
     def __init__(
         self,
         directories: paths.Directories,
@@ -181,6 +184,10 @@ class LogReader:
         with self.lock:
             return self._record(self.refresh(repair=repair))
 
+    def known_record(self) -> SessionRecord:
+        """Return the session. The index must be up to date."""
+        return self._record(self._index)
+
     def _record(self, index: LogIndex) -> SessionRecord:
         session = index.session if index.session is not None else self._legacy
         if self._created is None or self._created[0] is not session:
@@ -213,10 +220,39 @@ class LogReader:
             touched = max(self._index.touched_at or record.updated_at, record.updated_at)
             return (now - touched).total_seconds() >= record.ttl_seconds
 
+    def is_current(self) -> bool:
+        """Say whether the index is known to be what the file says, without reading it. Cheap."""
+        agent = self._directories.opened_agent(self.agent_name)
+        if agent is None or self._stamp is None or self.gone:
+            return False
+        try:
+            status = os.stat(self._name, dir_fd=agent, follow_symlinks=False)
+        except OSError:
+            return False
+        return stamp(status) == self._stamp and status.st_size == self._index.size
+
+    def may_expire(self) -> bool:
+        """Say whether the session has a time to live. The index must be up to date."""
+        session = self._index.session
+        return session is None or bool(session.get("ttlSeconds"))
+
+    def newest_messages(self, limit: int | None, most: int) -> list[Message] | None:
+        """Return the newest messages of the current branch. The index must be up to date.
+
+        Returns:
+            None if more than ``most`` bytes would have to be read.
+        """
+        index = self._index
+        nodes = index.path(index.leaf, limit)
+        if nodes and index.place(nodes[-1])[1] - index.place(nodes[0])[0] > most:
+            return None
+        return formats.decode_messages(self._lines(nodes))
+
     def messages(self, limit: int | None, before: str | None, branch: str | None) -> list[Message]:
         """Return the newest messages of a branch, oldest first.
 
         Raises:
+            SessionNotFoundError: there is no such session.
             ValueError: no such message or branch.
         """
         with self.lock:
@@ -226,7 +262,7 @@ class LogReader:
             if before is not None:
                 position = self._position(nodes, before)
                 nodes = nodes[0 if limit is None else max(0, position - limit) : position]
-            return [formats.decode_message(raw) for raw in self._lines(nodes)]
+            return formats.decode_messages(self._lines(nodes))
 
     def _position(self, nodes: list[int], message_id: str) -> int:
         """Return the place of a message on a branch. Looks from the newest on."""
@@ -247,7 +283,7 @@ class LogReader:
             if found is None:
                 return None
             first, count = found
-            return [formats.decode_message(raw) for raw in self._lines(list(range(first, first + count)))]
+            return formats.decode_messages(self._lines(list(range(first, first + count))))
 
     def branches(self) -> list[Branch]:
         """Return all branches, the current one first."""

@@ -34,21 +34,8 @@ class SessionLog(LogReader):
     nobody else may prepare one for the same session.
     """
 
-    #: Whether the session was deleted by this process.
-    gone = False
     #: Told when a file was opened that stays open.
     opened: Callable[[SessionLog], None] = staticmethod(lambda _: None)
-
-    def is_current(self) -> bool:
-        """Say whether the index is known to be what the file says, without reading it. Cheap."""
-        agent = self._directories.opened_agent(self.agent_name)
-        if agent is None or self._stamp is None or self.gone:
-            return False
-        try:
-            status = os.stat(self._name, dir_fd=agent, follow_symlinks=False)
-        except OSError:
-            return False
-        return stamp(status) == self._stamp and status.st_size == self._index.size
 
     def prepare_append(self, append: Append) -> Change[SessionRecord] | SessionRecord:
         """Return the change that appends messages, or the session when there is nothing to do.

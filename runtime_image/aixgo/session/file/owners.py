@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ class Owners:
 
     def __init__(self) -> None:
         self._agents: dict[str, dict[bytes, _Ids]] = {}
+        #: Agents whose sessions are being told. What is made in the meantime is not overlooked.
+        self._learning: dict[str, dict[bytes, _Ids]] = {}
+        self._lock = threading.Lock()
+        self._lessons = threading.Lock()
 
     def knows(self, agent_name: str) -> bool:
         """Say whether the sessions of an agent were told."""
@@ -24,25 +29,33 @@ class Owners:
 
     def learn(self, agent_name: str, owned: Iterable[tuple[str, str]]) -> None:
         """Take note of all sessions of an agent: pairs of a user and a session id."""
-        users: dict[bytes, _Ids] = {}
-        for user_id, session_id in owned:
-            _add(users, user_id, session_id)
-        self._agents[agent_name] = users
+        with self._lessons:
+            if agent_name in self._agents:
+                return
+            users = self._learning[agent_name] = {}
+            for user_id, session_id in owned:
+                with self._lock:
+                    _add(users, user_id, session_id)
+            self._agents[agent_name] = users
+            del self._learning[agent_name]
 
     def add(self, agent_name: str, user_id: str, session_id: str) -> None:
         """Take note of a new session."""
-        users = self._agents.get(agent_name)
-        if users is not None and user_id:
-            _add(users, user_id, session_id)
+        if user_id:
+            with self._lock:
+                for agents in (self._learning, self._agents):
+                    if agent_name in agents:
+                        _add(agents[agent_name], user_id, session_id)
 
     def remove(self, agent_name: str, user_id: str, session_id: str) -> None:
         """Forget a session."""
         users = self._agents.get(agent_name)
         key = _key(user_id)
-        if users is not None and key in users:
-            users[key] = tuple(each for each in users[key] if each != session_id)
-            if not users[key]:
-                del users[key]
+        with self._lock:
+            if users is not None and key in users:
+                users[key] = tuple(each for each in users[key] if each != session_id)
+                if not users[key]:
+                    del users[key]
 
     def sessions(self, agent_name: str, user_id: str) -> _Ids:
         """Return the sessions of a user, and perhaps some that are gone."""

@@ -59,6 +59,8 @@ class FileStore:
         #: Sessions that the index on the disk does not know as they are.
         self._changed: set[tuple[str, str]] = set()
         self._guard = threading.RLock()
+        #: Held by whoever reads an index in order to write it.
+        self._indexing = threading.Lock()
         self._owners = Owners()
 
     def recover(self) -> None:
@@ -307,9 +309,10 @@ class FileStore:
     def _delete(self, log: SessionLog) -> None:
         # First the index: were the log gone first, a crash in between would leave the user's name behind.
         agent = self.directories.open_agent(log.agent_name)
-        index = legacy.read_index(agent) or {}
-        if index.pop(log.session_id, None) is not None:
-            legacy.write_index(agent, index, durable=self.durable)
+        with self._indexing:
+            index = legacy.read_index(agent) or {}
+            if index.pop(log.session_id, None) is not None:
+                legacy.write_index(agent, index, durable=self.durable)
         with contextlib.suppress(AixgoError):
             self._owners.remove(log.agent_name, log.record().user_id, log.session_id)
         log.delete()
