@@ -100,7 +100,7 @@ class SentinelGroup:
 
 @contextlib.contextmanager
 def running_sentinel_group(
-    directory: Path, *, replicas: int = 2, sentinels: int = 1
+    directory: Path, *, replicas: int = 1, sentinels: int = 1
 ) -> Iterator[SentinelGroup]:
     """Run a master, replicas and sentinels inside the block. A dead master is soon replaced."""
     with contextlib.ExitStack() as stack:
@@ -123,7 +123,7 @@ def running_sentinel_group(
         ]
         watching = (
             f"sentinel monitor primary 127.0.0.1 {master.port} {sentinels // 2 + 1}",
-            "sentinel down-after-milliseconds primary 500",
+            "sentinel down-after-milliseconds primary 1000",
             "sentinel failover-timeout primary 3000",
         )
         watchers = [

@@ -37,6 +37,7 @@ async def texts(session: Session) -> list[Any]:
 
 
 async def test_a_failover_loses_nothing_that_replicas_have(tmp_path: Path) -> None:
+    """The one replica acknowledges every change, so the failover can go to no server that lacks any."""
     with running_sentinel_group(tmp_path) as group:
         options = RedisOptions(
             sentinel_master="primary", min_replicas=1, read_timeout=2, dial_timeout=1, retry_timeout=20
@@ -54,6 +55,7 @@ async def test_a_failover_loses_nothing_that_replicas_have(tmp_path: Path) -> No
             async def more(count: int) -> None:
                 least = [len(seen) + count for seen in acknowledged]
                 async with asyncio.timeout(30):
+                    assert not any(writer.done() for writer in writers)
                     while any(len(seen) < each for seen, each in zip(acknowledged, least, strict=True)):
                         await asyncio.sleep(0.01)
 
@@ -62,10 +64,17 @@ async def test_a_failover_loses_nothing_that_replicas_have(tmp_path: Path) -> No
                 for session, seen in zip(sessions, acknowledged, strict=True)
             ]
             await more(20)
-            first = group.master()
+            first, second = group.servers
             first.kill()
+            async with asyncio.timeout(30):
+                while group.master() is first:
+                    await asyncio.sleep(0.05)
+            # Nothing is acknowledged before there is a replica again.
+            refused = [len(seen) for seen in acknowledged]
+            first.arguments = ("--replicaof", f"127.0.0.1 {second.port}")
+            assert all(len(seen) == each for seen, each in zip(acknowledged, refused, strict=True))
+            first.start()
             await more(20)
-            assert group.master() is not first
             stop.set()
             await asyncio.gather(*writers)
             for session, seen in zip(sessions, acknowledged, strict=True):

@@ -10,9 +10,9 @@ import orjson
 
 from aixgo.errors import SessionConflictError, SessionNotFoundError, StorageError
 from aixgo.session.redis import connection, records, transfer
-from aixgo.session.redis.history import RedisHistory
 from aixgo.session.redis.options import RedisOptions, parse_url
 from aixgo.session.redis.scripts import script
+from aixgo.session.redis.verify import RedisVerification
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _IMPORT_BATCH: Final = 1 << 20
 
 
-class RedisBackend(RedisHistory):
+class RedisBackend(RedisVerification):
     """Sessions in a Redis, for any number of processes at once. Redis 6.2 or newer; a Lua script per change.
 
     Args:
@@ -112,10 +112,14 @@ class RedisBackend(RedisHistory):
                 return None
         if answer[0] == b"exists":
             return None
-        fixed = records.Fixed(
-            session.agent_name, session.user_id, int(answer[1]), dict(session.metadata), ttl_ms
-        )
-        self._remember(session.id, fixed)
+        meta = {
+            b"agentName": session.agent_name.encode(),
+            b"userId": session.user_id.encode(),
+            b"metadata": metadata,
+            b"createdAt": answer[1],
+            b"ttl": str(ttl_ms).encode(),
+        }
+        fixed = self._remember(session.id, meta)
         record = records.record_of(session.id, fixed, *answer[2:6])
         await self._indexes.put(record, wait=True)
         return record
@@ -151,7 +155,7 @@ class RedisBackend(RedisHistory):
     async def delete(self, session_id: str) -> None:
         """Remove a session: every key, and its places in the indexes."""
         fixed = await self._fixed_of(session_id)
-        keys = self._session_keys(session_id, fixed.agent_name, fixed.user_id)
+        keys = fixed.keys
         tries = 0
 
         async def work(client: Client, attempt: int) -> Any:

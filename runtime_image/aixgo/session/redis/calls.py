@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from redis import exceptions as redis_errors
 
 from aixgo.errors import StorageError
-from aixgo.session.redis.connection import together
+from aixgo.session.redis.connection import MultiplexedRedis
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from aixgo.session.redis.connection import Client
     from aixgo.session.redis.options import RedisOptions
@@ -42,6 +42,8 @@ class TooFewReplicasError(redis_errors.RedisError):
 
 
 _TRANSIENT: Final = (*_LOST, TooFewReplicasError)
+#: How long one WAIT lasts at most: while it lasts, nothing else is answered on the connection.
+_LONGEST_WAIT_MS: Final = 250
 #: Kinds of connection errors that trying again does not help.
 _FINAL: Final = (
     redis_errors.AuthenticationError,
@@ -74,9 +76,9 @@ class Calls:
         self._client = client
         self._retry_timeout = options.retry_timeout
         self._min_replicas = options.min_replicas
-        self._wait_ms = int(options.read_timeout * 500)
+        self._wait_ms = max(1, min(_LONGEST_WAIT_MS, int(options.read_timeout * 500)))
 
-    async def run(self, script: Script, keys: list[str], args: list[Any]) -> Any:
+    async def run(self, script: Script, keys: Sequence[str], args: list[Any]) -> Any:
         """Run a script.
 
         Raises:
@@ -84,19 +86,19 @@ class Calls:
         """
         return await self.call(lambda client, _: self.once(client, script, keys, args))
 
-    async def once(self, client: Client, script: Script, keys: list[str], args: list[Any]) -> Any:
+    async def once(self, client: Client, script: Script, keys: Sequence[str], args: list[Any]) -> Any:
         """Run a script without trying again. A change is waited for on as many replicas as options say."""
         if not self._min_replicas or not script.changes:
             return await run_script(client, script, keys, args)
         # WAIT counts the replicas that have everything that this connection's last command saw: also when the
         # script only recognised what an earlier attempt did.
-        wait = ("WAIT", self._min_replicas, self._wait_ms)
+        assert isinstance(client, MultiplexedRedis)  # noqa: S101 - the options refuse a cluster
+        wait = {"replicas": self._min_replicas, "milliseconds": self._wait_ms}
+        rest = (len(keys), *keys, *args)
         try:
-            command = ("EVALSHA", script.sha, len(keys), *keys, *args)
-            answer, replicas = await together(client, [command, wait])
+            answer, replicas = await client.execute_and_wait("EVALSHA", script.sha, *rest, **wait)
         except redis_errors.NoScriptError:
-            command = ("EVAL", script.text, len(keys), *keys, *args)
-            answer, replicas = await together(client, [command, wait])
+            answer, replicas = await client.execute_and_wait("EVAL", script.text, *rest, **wait)
         if replicas < self._min_replicas:
             raise TooFewReplicasError
         return answer
@@ -120,12 +122,12 @@ class Calls:
             attempt += 1
 
 
-async def run_script(client: Client, script: Script, keys: list[str], args: list[Any]) -> Any:
+async def run_script(client: Client, script: Script, keys: Sequence[str], args: list[Any]) -> Any:
     """Run a script by its SHA-1; send it when the server does not know it, as after a restart."""
     try:
-        return await client.evalsha(script.sha, len(keys), *keys, *args)
+        return await client.execute_command("EVALSHA", script.sha, len(keys), *keys, *args)
     except redis_errors.NoScriptError:
-        return await client.eval(script.text, len(keys), *keys, *args)
+        return await client.execute_command("EVAL", script.text, len(keys), *keys, *args)
 
 
 def storage_error(error: BaseException) -> StorageError:

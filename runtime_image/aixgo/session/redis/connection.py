@@ -147,6 +147,15 @@ class MultiplexedRedis(Redis):
             self._decoded(command[0], answer, {}) for command, answer in zip(commands, answers, strict=True)
         ]
 
+    async def execute_and_wait(self, *command: Any, replicas: int, milliseconds: int) -> tuple[Any, int]:
+        """Return the answer to a command, and how many replicas have what it saw.
+
+        All commands of one tick share one WAIT.
+        """
+        wait = ("WAIT", replicas, milliseconds)
+        answer, count = await self._multiplexer.execute_then(command, wait)
+        return answer, int(count)
+
     def _decoded(self, name: str, answer: Any, options: dict[str, Any]) -> Any:
         options.pop("keys", None)  # redis-py's own cache wants it
         callback = self.response_callbacks.get(name)

@@ -24,7 +24,7 @@ from aixgo.session.redis.options import RedisOptions, parse_addresses
 from aixgo.session.redis.scripts import script
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from aixgo.session.redis.connection import Client
     from aixgo.session.types import SessionRecord
@@ -62,7 +62,7 @@ class RedisCore:
         if not meta:
             self._fixed.pop(session_id, None)
             raise SessionNotFoundError
-        self._remember(session_id, records.fixed_of(meta))
+        self._remember(session_id, meta)
         return records.record_of_meta(session_id, meta)
 
     async def scan(self, pattern: str) -> AsyncIterator[str]:
@@ -95,7 +95,7 @@ class RedisCore:
     async def _change(self, session_id: str, name: str, args: list[Any]) -> SessionRecord:
         """Run a script that changes a session. While somebody else's turn is running, wait."""
         fixed = await self._fixed_of(session_id)
-        keys = self._session_keys(session_id, fixed.agent_name, fixed.user_id)
+        keys = fixed.keys
         deadline = time.monotonic() + _BUSY_TIMEOUT
         attempt = 0
         while True:
@@ -130,7 +130,7 @@ class RedisCore:
         else:
             await asyncio.sleep(pause(attempt, left_ms))
 
-    async def _run(self, name: str, keys: list[str], args: list[Any]) -> Any:
+    async def _run(self, name: str, keys: Sequence[str], args: list[Any]) -> Any:
         self._check_open()
         return await self._calls.run(script(name), keys, args)
 
@@ -148,11 +148,14 @@ class RedisCore:
             fixed = self._fixed[session_id]
         return fixed
 
-    def _remember(self, session_id: str, fixed: records.Fixed) -> None:
+    def _remember(self, session_id: str, meta: Mapping[bytes, bytes]) -> records.Fixed:
+        agent_name, user_id = meta[b"agentName"].decode(), meta.get(b"userId", b"").decode()
+        fixed = records.fixed_of(meta, self._session_keys(session_id, agent_name, user_id))
         self._fixed[session_id] = fixed
         self._fixed.move_to_end(session_id)
         if len(self._fixed) > _REMEMBERED:
             self._fixed.popitem(last=False)
+        return fixed
 
     def _check_open(self) -> None:
         if self._closed:

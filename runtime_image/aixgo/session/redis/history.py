@@ -121,7 +121,7 @@ class RedisHistory(RedisLeasing):
     ) -> Checkpoint:
         """Make a checkpoint of the current branch: one call."""
         fixed = await self._fixed_of(session_id)
-        keys = self._session_keys(session_id, fixed.agent_name, fixed.user_id)
+        keys = fixed.keys
         body = records.checkpoint_body(checkpoint_id, datetime.now(UTC), metadata)
         answer = await self._run("checkpoint", keys, [session_id, checkpoint_id, body])
         if answer[0] != b"ok":

@@ -109,6 +109,10 @@ class Indexes:
         self._updates.add(update)
         update.add_done_callback(self._updates.discard)
 
+    async def heal(self, record: SessionRecord) -> None:
+        """Put a session in its place that is missing there, whatever the server is."""
+        await self._put(record)
+
     async def _put(self, record: SessionRecord) -> None:
         ttl_ms = int(record.ttl_seconds * 1000)
         score = -records.micros(record.updated_at)

@@ -58,6 +58,8 @@ class Link(asyncio.Protocol):
         #: Something that lives as long as the transport.
         self._owner: object = None
         self._ready: list[tuple[bytes, asyncio.Future[Answer]]] = []
+        #: What goes out last in this tick.
+        self._last: tuple[bytes, asyncio.Future[Answer]] | None = None
         self._asked: deque[asyncio.Future[Answer]] = deque()
         self._heard = 0.0
         self._watchdog: asyncio.TimerHandle | None = None
@@ -100,6 +102,14 @@ class Link(asyncio.Protocol):
             self._loop.call_soon(self._flush)
         self._ready.append((packed, future))
         return future
+
+    def send_last(self, packed: bytes) -> asyncio.Future[Answer]:
+        """Send a command after all others of this tick; all who ask for it in this tick share the answer."""
+        if self._last is None or self._closed.done():
+            self._last = (packed, self.send(packed))
+            if self._ready:
+                self._ready.pop()
+        return self._last[1]
 
     def retire(self) -> None:
         """Close it as soon as everything is answered that was asked."""
@@ -160,6 +170,9 @@ class Link(asyncio.Protocol):
 
     def _flush(self) -> None:
         ready, self._ready = self._ready, []
+        if self._last is not None:
+            ready.append(self._last)
+            self._last = None
         wanted = [each for each in ready if not each[1].done()]
         if not wanted or self._transport is None:
             self._close_if_done()
@@ -194,7 +207,9 @@ class Link(asyncio.Protocol):
 
     def _fail(self, error: redis_errors.RedisError) -> None:
         self._retired = True
-        waiting = [*self._asked, *(future for _, future in self._ready)]
+        last = [] if self._last is None else [self._last]
+        waiting = [*self._asked, *(future for _, future in (*self._ready, *last))]
+        self._last = None
         self._asked.clear()
         self._ready.clear()
         for future in waiting:
@@ -203,7 +218,7 @@ class Link(asyncio.Protocol):
         self.resume_writing()
 
     def _close_if_done(self) -> None:
-        if self._retired and not self._asked and not self._ready and self._transport is not None:
+        if self._retired and not (self._asked or self._ready or self._last) and self._transport is not None:
             self._transport.close()
 
 
@@ -225,6 +240,18 @@ class Multiplexer:
         """Return the answer to one command. Raises redis-py's errors."""
         packed = pack(command)
         return await (await self._ready()).send(packed)
+
+    async def execute_then(self, command: tuple[Any, ...], last: tuple[Any, ...]) -> tuple[Answer, Answer]:
+        """Return the answers to a command and to one that is sent after all commands of this tick."""
+        packed, packed_last = pack(command), pack(last)
+        link = await self._ready()
+        answer, after = link.send(packed), link.send_last(packed_last)
+        # Others wait for the second too: it must not be cancelled with this caller.
+        found = await asyncio.gather(answer, asyncio.shield(after), return_exceptions=True)
+        for each in found:
+            if isinstance(each, BaseException):
+                raise each
+        return found[0], found[1]
 
     async def together(self, commands: list[tuple[Any, ...]]) -> list[Answer]:
         """Return the answers to several commands, sent in one write. Raises the first error."""

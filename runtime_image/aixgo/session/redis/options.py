@@ -61,8 +61,9 @@ class RedisOptions:
     pool_size: int = 32
     #: How long a call goes on trying when the connection is lost or the server is failing over.
     retry_timeout: float = 5.0
-    #: A change is acknowledged when so many replicas have it: a failover to one of them loses nothing.
-    #: Not with ``cluster``. The Redis user needs the right to WAIT.
+    #: A change is acknowledged when so many replicas have it. A failover loses nothing when that is every
+    #: replica that may become the master: Sentinel does not know exactly which one is ahead. Not with
+    #: ``cluster``. The Redis user needs the right to WAIT.
     min_replicas: int = 0
     #: How long a turn stays alone after its process went away.
     lease_seconds: float = 10.0

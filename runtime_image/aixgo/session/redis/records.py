@@ -15,7 +15,7 @@ from aixgo.session.redis.keys import ranges
 from aixgo.session.types import Checkpoint, SessionRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: As in ``common.lua``.
@@ -43,7 +43,7 @@ def escape(text: str) -> str:
 
 def unescape(text: str) -> str:
     """Undo :func:`escape`."""
-    return str(orjson.loads(f'"{text}"'))
+    return str(orjson.loads(f'"{text}"')) if "\\" in text else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,13 @@ class Fixed:
     created_at: int
     metadata: Mapping[str, Any]
     ttl_ms: int
+    #: :attr:`created_at` as a moment.
+    created: datetime
+    #: The keys that the session's scripts take.
+    keys: tuple[str, ...]
 
 
-def fixed_of(meta: Mapping[bytes, bytes]) -> Fixed:
+def fixed_of(meta: Mapping[bytes, bytes], keys: Sequence[str] = ()) -> Fixed:
     """Return what never changes from the fields of ``meta``."""
     metadata = orjson.loads(meta.get(b"metadata") or b"{}")
     return Fixed(
@@ -66,6 +70,8 @@ def fixed_of(meta: Mapping[bytes, bytes]) -> Fixed:
         created_at=int(meta[b"createdAt"]),
         metadata=metadata if isinstance(metadata, dict) else {},
         ttl_ms=int(meta.get(b"ttl") or 0),
+        created=moment(int(meta[b"createdAt"])),
+        keys=tuple(keys),
     )
 
 
@@ -77,7 +83,7 @@ def record_of(
         id=session_id,
         agent_name=fixed.agent_name,
         user_id=fixed.user_id,
-        created_at=moment(fixed.created_at),
+        created_at=fixed.created,
         updated_at=moment(int(updated_at)),
         message_count=int(message_count),
         version=int(version),
