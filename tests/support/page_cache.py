@@ -7,6 +7,7 @@ some is there, some is not, some is garbage.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -21,10 +22,16 @@ def watch(store: Path, shadow: Path) -> None:
     """Remember in ``shadow`` what is flushed of the files below ``store``. Flushing itself is left out."""
     shadow.mkdir(exist_ok=True)
 
+    one_at_a_time = threading.Lock()
+
     def remember(fd: int) -> None:
+        with one_at_a_time:  # else an older state may come after a newer one
+            remember_state(fd)
+
+    def remember_state(fd: int) -> None:
         status = os.fstat(fd)
         if stat.S_ISDIR(status.st_mode):
-            with os.scandir(fd) as entries:
+            with os.scandir(f"/proc/self/fd/{fd}") as entries:
                 names = {entry.name: entry.inode() for entry in entries}
             data = json.dumps({"names": names}).encode()
         else:
@@ -36,6 +43,30 @@ def watch(store: Path, shadow: Path) -> None:
         if not path.is_symlink():
             _remember_path(path, remember)
     os.fsync = os.fdatasync = remember  # type: ignore[assignment]
+    _pin_inodes(shadow)
+
+
+def _pin_inodes(shadow: Path) -> None:
+    """Keep what is removed or replaced, so that no new file gets its number, and with it its past."""
+    unlink, rename = os.unlink, os.rename
+
+    def pin(name: Any, dir_fd: int | None) -> None:
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            inode = os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_ino
+            os.link(name, shadow / f"{inode}.pinned", src_dir_fd=dir_fd)
+
+    def pinned_unlink(name: Any, *, dir_fd: int | None = None) -> None:
+        pin(name, dir_fd)
+        unlink(name, dir_fd=dir_fd)
+
+    def pinned_rename(
+        name: Any, target: Any, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None
+    ) -> None:
+        if src_dir_fd is not None:
+            pin(target, dst_dir_fd)
+        rename(name, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    os.unlink, os.rename = pinned_unlink, pinned_rename
 
 
 def _remember_path(path: Path, remember: Any) -> None:
@@ -47,7 +78,7 @@ def _remember_path(path: Path, remember: Any) -> None:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_suffix(f".{threading.get_ident()}")
+    temporary = path.with_suffix(".new")
     temporary.write_bytes(data)
     temporary.rename(path)
 

@@ -49,8 +49,38 @@ class LogIndex:
         self.updated_at: datetime | None = None
         #: Newest entry of any kind.
         self.touched_at: datetime | None = None
+        #: Whether it knows the whole log, and not only its end.
+        self.complete = True
         self._nodes = NodeTable()
         self._turn: _OpenTurn | None = None
+
+    @classmethod
+    def resumed(
+        cls,
+        session_id: str,
+        *,
+        session: dict[str, Any],
+        leaf: str,
+        depth: int,
+        chain: str,
+        place: tuple[int, int],
+        version: int,
+        size: int,
+        updated_at: datetime,
+        touched_at: datetime,
+    ) -> LogIndex:
+        """Return the index of a log of which only the newest message of the current branch is known.
+
+        It can be appended to, and checkpoints can be made. It knows no checkpoint, no other branch and no
+        idempotency key.
+        """
+        index = cls(session_id)
+        index.complete = False
+        index.session, index.version, index.size = session, version, size
+        index.updated_at, index.touched_at = updated_at, touched_at
+        if leaf:
+            index.leaf = index._nodes.resume(leaf, depth, chain, *place)
+        return index
 
     # -- reading a log -----------------------------------------------------------------------------------
 

@@ -38,6 +38,14 @@ class NodeTable:
 
     def add(self, entry_id: str, parent: int, start: int, end: int, digest: str) -> int:
         """Add a message and return its number."""
+        chain = formats.extend_chain(self.chain(parent), digest)
+        return self._append(entry_id, parent, self.depth(parent) + 1, chain, start, end)
+
+    def resume(self, entry_id: str, depth: int, chain: str, start: int, end: int) -> int:
+        """Add a message whose predecessors are not here."""
+        return self._append(entry_id, ROOT, depth, chain, start, end)
+
+    def _append(self, entry_id: str, parent: int, depth: int, chain: str, start: int, end: int) -> int:
         node = len(self._starts)
         raw = identifiers.pack(entry_id)
         if raw is None or raw == _OTHER:
@@ -45,8 +53,8 @@ class NodeTable:
             self._numbers[entry_id] = node
             raw = _OTHER
         self._ids += raw
-        self._chains += bytes.fromhex(formats.extend_chain(self.chain(parent), digest))
-        self._depths.append(self.depth(parent) + 1)
+        self._chains += bytes.fromhex(chain)
+        self._depths.append(depth)
         self._parents.append(parent)
         self._starts.append(start)
         self._lengths.append(end - start)

@@ -200,7 +200,8 @@ class FileBackend:
                 return None
             return log.prepare_append(append)
 
-        return await self._change_under_lease("append entry", session_id, append.lease, prepare)
+        complete = append.idempotency_key is not None  # else the end of the log is enough
+        return await self._change_under_lease("append entry", session_id, append.lease, prepare, complete)
 
     async def messages(
         self, session_id: str, *, limit: int | None, before: str | None, branch: str | None
@@ -231,7 +232,7 @@ class FileBackend:
             return log.prepare_checkpoint(checkpoint_id, dict(metadata))
 
         await self._be_ready("save checkpoint", session_id)
-        return await self._change("save checkpoint", session_id, None, prepare)
+        return await self._change("save checkpoint", session_id, None, prepare, complete=False)
 
     async def list_checkpoints(self, session_id: str) -> list[Checkpoint]:
         """Return the checkpoints of a session, oldest first."""
@@ -248,7 +249,7 @@ class FileBackend:
             return log.prepare_restore(checkpoint_id)
 
         try:
-            return await self._change_under_lease("load checkpoint", session_id, lease, prepare)
+            return await self._change_under_lease("load checkpoint", session_id, lease, prepare, True)
         except CheckpointNotFoundError:
             await self._run(
                 "load checkpoint", lambda: self._store.refuse_foreign_checkpoint(checkpoint_id, session_id)
@@ -326,14 +327,14 @@ class FileBackend:
     # -- changing a session ------------------------------------------------------------------------------
 
     async def _change_under_lease(
-        self, what: str, session_id: str, lease: Lease | None, prepare: _Prepare[T]
+        self, what: str, session_id: str, lease: Lease | None, prepare: _Prepare[T], complete: bool
     ) -> T:
         await self._be_ready(what, session_id)
         if lease is not None:
-            return await self._change(what, session_id, lease, prepare)
+            return await self._change(what, session_id, lease, prepare, complete=complete)
         own = self._leases.try_acquire(session_id) or await self._leases.acquire(session_id)
         try:
-            return await self._change(what, session_id, own, prepare)
+            return await self._change(what, session_id, own, prepare, complete=complete)
         finally:
             self._leases.release(own)
 
@@ -346,7 +347,9 @@ class FileBackend:
         await self._run(what, lambda: self._store.find(session_id))
         await self._become_writer()
 
-    async def _change(self, what: str, session_id: str, lease: Lease | None, prepare: _Prepare[T]) -> T:
+    async def _change(
+        self, what: str, session_id: str, lease: Lease | None, prepare: _Prepare[T], *, complete: bool
+    ) -> T:
         """Prepare a change, in the loop if nothing has to be waited for, and make it."""
         if not self._changing.try_acquire(session_id):
             await self._changing.acquire(session_id)
@@ -354,9 +357,9 @@ class FileBackend:
         try:
             if self._closed:
                 raise StorageClosedError
-            prepared = self._prepare_now(session_id, prepare)
+            prepared = self._prepare_now(session_id, prepare, complete)
             if prepared is None:
-                prepared = await self._run(what, lambda: self._prepare(session_id, prepare))
+                prepared = await self._run(what, lambda: self._prepare(session_id, prepare, complete))
             if lease is not None:
                 self._leases.check(lease)
             if not isinstance(prepared, Change):
@@ -367,13 +370,17 @@ class FileBackend:
         finally:
             self._done(self._changing, session_id)
 
-    def _prepare_now(self, session_id: str, prepare: _Prepare[T]) -> Change[T] | T | None:
-        return self._look(session_id, lambda log: prepare(log, False))
+    def _prepare_now(self, session_id: str, prepare: _Prepare[T], complete: bool) -> Change[T] | T | None:
+        def look(log: SessionLog) -> Change[T] | T | None:
+            return prepare(log, False) if log.complete or not complete else None
 
-    def _prepare(self, session_id: str, prepare: _Prepare[T]) -> Change[T] | T:
+        found: Change[T] | T | None = self._look(session_id, look)
+        return found
+
+    def _prepare(self, session_id: str, prepare: _Prepare[T], complete: bool) -> Change[T] | T:
         log = self._store.find(session_id)
         with log.lock:
-            log.refresh(repair=True)
+            log.refresh(repair=True, complete=complete)
             prepared = prepare(log, True)
         if prepared is None:
             raise RuntimeError("nothing was prepared")

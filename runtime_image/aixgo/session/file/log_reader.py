@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aixgo.errors import SessionCorruptedError, SessionNotFoundError
 from aixgo.identifiers import new_id
 from aixgo.session import formats, validation
-from aixgo.session.file import legacy, paths
+from aixgo.session.file import legacy, paths, seeds
 from aixgo.session.log import LogIndex, feed_lines
 from aixgo.session.types import Repair, SessionRecord
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: How many messages are read at once when one of them is looked for.
 _BLOCK = 256
+#: How many messages are looked for from the end of a log.
+_MOST_BACKWARDS = 4096
 #: Messages that lie this close together in a file are read in one go.
 _READ_GAP = 64 * 1024
 
@@ -80,11 +82,12 @@ class LogReader:
 
     # -- reading -----------------------------------------------------------------------------------------
 
-    def refresh(self, *, repair: bool = False) -> LogIndex:
+    def refresh(self, *, repair: bool = False, complete: bool = True) -> LogIndex:
         """Read what was written since the last time.
 
         Args:
             repair: This process is the writer: cut a tail that a crash tore.
+            complete: The whole log has to be known, and not only its end.
 
         Raises:
             SessionNotFoundError: there is no such session.
@@ -97,7 +100,7 @@ class LogReader:
             except FileNotFoundError:
                 return self._without_log()
             try:
-                self._read(fd, agent, repair=repair)
+                self._read(fd, agent, repair=repair, complete=complete)
             finally:
                 os.close(fd)
             return self._index
@@ -113,8 +116,10 @@ class LogReader:
         self._legacy = entry
         return self._index
 
-    def _read(self, fd: int, agent: int, *, repair: bool) -> None:
+    def _read(self, fd: int, agent: int, *, repair: bool, complete: bool) -> None:
         now = stamp_of(fd)
+        if complete and not self._index.complete:
+            self._index, self._stamp = LogIndex(self.session_id), None
         if self._stamp is not None and now[0] != self._stamp[0]:
             self.close_fd()  # another file took its place
         if now == self._stamp and (now[1] == self._index.size or not repair):
@@ -127,7 +132,8 @@ class LogReader:
             or (not self._is_writer() and now[0] == self._stamp[0] and now[1] > self._stamp[1])
         )
         if not grown:
-            self._index = LogIndex(self.session_id)
+            seeded = None if complete or self._stamp is not None else self._seeded(agent, now)
+            self._index = seeded or LogIndex(self.session_id)
         index = self._index
         data = paths.read_range(fd, index.size, now[1])
         try:
@@ -142,6 +148,27 @@ class LogReader:
         self._stamp = stamp_of(fd)
         if index.session is None:
             self._apply_legacy_index(agent)
+
+    def _seeded(self, agent: int, now: _Stamp) -> LogIndex | None:
+        entry = self._indexes.get(self.agent_name, agent).get(self.session_id)
+        return None if entry is None else seeds.index_of(entry.get(seeds.KEY), self.session_id, now)
+
+    def index_entry(self) -> dict[str, Any]:
+        """Return the session as the index of the agent has it. Raises as :meth:`refresh`."""
+        with self.lock:
+            entry = legacy.index_entry(self.record())
+            seed = None if self._stamp is None else seeds.seed_of(self._index, self._stamp)
+            return entry if seed is None else {**entry, seeds.KEY: seed}
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole log is known, and not only its end."""
+        return self._index.complete
+
+    @property
+    def node_count(self) -> int:
+        """How many messages are known."""
+        return self._index.node_count
 
     def _apply_legacy_index(self, agent: int) -> None:
         """Take what only the index of Aixgo (Go) knows: the owner, a restore that nothing followed."""
@@ -182,7 +209,7 @@ class LogReader:
     def record(self, *, repair: bool = False) -> SessionRecord:
         """Return the session as it is now. Raises as :meth:`refresh`."""
         with self.lock:
-            return self._record(self.refresh(repair=repair))
+            return self._record(self.refresh(repair=repair, complete=False))
 
     def known_record(self) -> SessionRecord:
         """Return the session. The index must be up to date."""
@@ -244,6 +271,9 @@ class LogReader:
         """
         index = self._index
         nodes = index.path(index.leaf, limit)
+        wanted = index.message_count if limit is None else min(limit, index.message_count)
+        if len(nodes) < wanted:
+            return None
         if nodes and index.place(nodes[-1])[1] - index.place(nodes[0])[0] > most:
             return None
         return formats.decode_messages(self._lines(nodes))
@@ -256,13 +286,35 @@ class LogReader:
             ValueError: no such message or branch.
         """
         with self.lock:
-            index = self.refresh()
+            index = self.refresh(complete=before is not None or branch is not None)
+            if not index.complete:
+                lines = self._newest_lines(limit)
+                if lines is not None:
+                    return formats.decode_messages(lines)
+                index = self.refresh()
             node = index.leaf if branch is None else index.find(branch)
             nodes = index.path(node, limit if before is None else None)
             if before is not None:
                 position = self._position(nodes, before)
                 nodes = nodes[0 if limit is None else max(0, position - limit) : position]
             return formats.decode_messages(self._lines(nodes))
+
+    def _newest_lines(self, limit: int | None) -> list[bytes] | None:
+        """Return the lines of the newest messages from the end of the log. None: better read all of it."""
+        index = self._index
+        nodes = index.path(index.leaf, limit)
+        wanted = index.message_count if limit is None else min(limit, index.message_count)
+        lines = self._lines(nodes)
+        if len(nodes) == wanted:
+            return lines
+        if wanted - len(nodes) > _MOST_BACKWARDS:
+            return None
+        fd = paths.open_file(self._name, self._agent_fd(), os.O_RDONLY)
+        try:
+            older = seeds.lines_before(fd, index.place(nodes[0])[0], lines[0], wanted - len(nodes))
+        finally:
+            os.close(fd)
+        return None if older is None or len(older) + len(lines) != wanted else older + lines
 
     def _position(self, nodes: list[int], message_id: str) -> int:
         """Return the place of a message on a branch. Looks from the newest on."""

@@ -33,6 +33,12 @@ class OpenFiles:
                         other.lock.release()
                     del self._logs[other]
 
+    def closed(self, log: SessionLog) -> None:
+        """Close the file of a log that is not needed any more."""
+        with self._lock:
+            self._logs.pop(log, None)
+        log.close_fd()
+
     def close(self) -> None:
         """Close all files."""
         with self._lock:

@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aixgo.errors import (
     AixgoError,
@@ -36,6 +36,11 @@ if TYPE_CHECKING:
 
 _SUFFIX: Final = ".jsonl"
 
+#: What is kept in memory: about 3 kB a log and 60 bytes a message.
+_MOST_LOGS: Final = 12_000
+_MOST_MESSAGES: Final = 1_500_000
+_TRIM_EVERY: Final = 256
+
 _logger = logging.getLogger("aixgo.session.file")
 
 
@@ -57,7 +62,9 @@ class FileStore:
         #: Session id -> agent, as far as it was looked up.
         self._homes: dict[str, str] = {}
         #: Sessions that the index on the disk does not know as they are.
-        self._changed: set[tuple[str, str]] = set()
+        #: With their entries, as far as their logs are not in memory any more.
+        self._changed: dict[tuple[str, str], dict[str, Any] | None] = {}
+        self._since_trim = 0
         self._guard = threading.RLock()
         #: Held by whoever reads an index in order to write it.
         self._indexing = threading.Lock()
@@ -153,7 +160,30 @@ class FileStore:
                 )
                 log.opened = self._open_files.opened
                 self._logs[key] = log
+                self._since_trim += 1
+                if self._since_trim >= _TRIM_EVERY:
+                    self._since_trim = 0
+                    self._trim()
             return log
+
+    def _trim(self) -> None:
+        """Forget the logs that were opened first when there are too many, or too many messages in them."""
+        messages = sum(log.node_count for log in self._logs.values())
+        for key, log in list(self._logs.items())[:-_TRIM_EVERY]:
+            if len(self._logs) <= _MOST_LOGS and messages <= _MOST_MESSAGES:
+                break
+            if not log.lock.acquire(blocking=False):
+                continue
+            try:
+                if self._changed.get(key, {}) is None:
+                    self._changed[key] = log.index_entry()
+            except (OSError, AixgoError):
+                continue
+            finally:
+                log.lock.release()
+            messages -= log.node_count
+            self._open_files.closed(log)
+            del self._logs[key]
 
     def hot(self, session_id: str) -> SessionLog | None:
         """Return the log of a session if this process knows it. Does not block."""
@@ -270,7 +300,7 @@ class FileStore:
     def created(self, record: SessionRecord) -> None:
         """Note a session that was made."""
         self._homes[record.id] = record.agent_name
-        self._changed.add((record.agent_name, record.id))
+        self._changed[record.agent_name, record.id] = None
         self._owners.add(record.agent_name, record.user_id, record.id)
 
     def newest(self, agent_name: str, user_id: str) -> SessionRecord | None:
@@ -294,7 +324,7 @@ class FileStore:
 
     def changed(self, log: SessionLog) -> None:
         """Note that the index is behind a log."""
-        self._changed.add((log.agent_name, log.session_id))
+        self._changed[log.agent_name, log.session_id] = None
 
     def delete(self, session_id: str) -> None:
         """Remove a session and all that belongs to it.
@@ -320,7 +350,7 @@ class FileStore:
         with self._guard:
             self._logs.pop(key, None)
             self._homes.pop(log.session_id, None)
-            self._changed.discard(key)
+            self._changed.pop(key, None)
         self.journal.forget(key)
 
     def _remove_expired(self, log: SessionLog) -> None:
@@ -387,7 +417,8 @@ class FileStore:
             for session_id in ids:
                 if session_id in wanted or session_id not in kept:
                     with contextlib.suppress(SessionNotFoundError, SessionCorruptedError):
-                        kept[session_id] = legacy.index_entry(self.log(agent_name, session_id).record())
+                        entry = self._changed.get((agent_name, session_id))
+                        kept[session_id] = entry or self.log(agent_name, session_id).index_entry()
             if kept or known:
                 legacy.write_index(agent, kept, durable=self.durable)
 
