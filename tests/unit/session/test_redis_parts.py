@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import redis.exceptions as redis_errors
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aixgo.session import CheckpointCorruptedError, RedisOptions, RedisTLS
@@ -74,6 +74,7 @@ def test_ids_are_escaped_as_in_json(text: str) -> None:
     assert records.unescape(records.escape(text)) == text
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(st.characters(exclude_categories=("Cs",)), max_size=5), st.integers(0, 9)))
 def test_checkpoint_records(metadata: dict[str, int]) -> None:
     moment = datetime(2026, 2, 8, 1, 2, 3, 4, UTC)
