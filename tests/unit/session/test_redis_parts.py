@@ -51,9 +51,9 @@ def test_options_hide_passwords_and_refuse_nonsense() -> None:
         {"pool_size": 0},
         {"lease_seconds": 0},
     ]
-    for settings in wrong:
+    for each in wrong:
         with pytest.raises(ValueError):
-            RedisOptions(**settings)
+            RedisOptions(**each)
 
 
 def test_keys_of_a_session_share_a_hash_tag() -> None:
