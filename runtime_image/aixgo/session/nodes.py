@@ -20,7 +20,17 @@ _OTHER: Final = bytes(_ID)
 class NodeTable:
     """Messages, numbered in the order of the log, with their places, predecessors and chain values."""
 
-    __slots__ = ("_chains", "_depths", "_ids", "_lengths", "_numbers", "_parents", "_starts", "_texts")
+    __slots__ = (
+        "_chains",
+        "_depths",
+        "_ids",
+        "_last",
+        "_lengths",
+        "_numbers",
+        "_parents",
+        "_starts",
+        "_texts",
+    )
 
     def __init__(self) -> None:
         self._ids = bytearray()
@@ -32,6 +42,8 @@ class NodeTable:
         #: Ids that are no UUIDs: other programs may have written them.
         self._texts: dict[int, str] = {}
         self._numbers: dict[str, int] = {}
+        #: The newest message and its id: asked for again and again.
+        self._last = (ROOT, "")
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -52,6 +64,7 @@ class NodeTable:
             self._texts[node] = entry_id
             self._numbers[entry_id] = node
             raw = _OTHER
+        self._last = (node, entry_id)
         self._ids += raw
         self._chains += bytes.fromhex(chain)
         self._depths.append(depth)
@@ -62,6 +75,8 @@ class NodeTable:
 
     def find(self, entry_id: str) -> int | None:
         """Return the last message with an id. The newest are found at once."""
+        if entry_id == self._last[1] and entry_id:
+            return self._last[0]
         raw = identifiers.pack(entry_id)
         if raw is None or raw == _OTHER:
             return self._numbers.get(entry_id)
@@ -74,6 +89,8 @@ class NodeTable:
 
     def entry_id(self, node: int) -> str:
         """Return the id of a message's entry; "" for :data:`ROOT`."""
+        if node == self._last[0]:
+            return self._last[1]
         if node == ROOT:
             return ""
         text = self._texts.get(node) if self._texts else None

@@ -7,7 +7,7 @@ import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar, cast
 
 from aixgo.errors import (
     CheckpointCorruptedError,
@@ -374,8 +374,7 @@ class FileBackend:
         def look(log: SessionLog) -> Change[T] | T | None:
             return prepare(log, False) if log.complete or not complete else None
 
-        found: Change[T] | T | None = self._look(session_id, look)
-        return found
+        return cast("Change[T] | T | None", self._look(session_id, look))
 
     def _prepare(self, session_id: str, prepare: _Prepare[T], complete: bool) -> Change[T] | T:
         log = self._store.find(session_id)
