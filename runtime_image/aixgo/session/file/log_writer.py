@@ -17,7 +17,8 @@ from aixgo.identifiers import new_id
 from aixgo.session import formats
 from aixgo.session.file import legacy, paths
 from aixgo.session.file.change import Change, R
-from aixgo.session.file.log_reader import LogReader, stamp
+from aixgo.session.file.log_content import LogContent
+from aixgo.session.file.log_reader import stamp
 from aixgo.session.log import LogIndex, feed_lines, readable_lines
 from aixgo.session.types import Checkpoint
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from aixgo.session.types import Append, SessionRecord
 
 
-class SessionLog(LogReader):
+class SessionLog(LogContent):
     """A session of a store that this process may write to.
 
     A change is prepared here, made durable by whoever called, and then applied to the file. In between

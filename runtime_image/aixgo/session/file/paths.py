@@ -105,6 +105,12 @@ class Directories:
             self._agents[agent_name] = fd
             return fd
 
+    def probe(self) -> None:
+        """Make sure that the base directory is there and can be written to. Raises OSError: it is not."""
+        fd = self.open_base(create=True)
+        if not os.access(".", os.R_OK | os.W_OK | os.X_OK, dir_fd=fd):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
     def opened_agent(self, agent_name: str) -> int | None:
         """Return the descriptor of an agent's directory if it was opened. The directory may be gone."""
         return self._agents.get(agent_name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import threading
@@ -26,6 +25,7 @@ from aixgo.session.file.lock import StoreLock
 from aixgo.session.file.log_writer import SessionLog
 from aixgo.session.file.open_files import OpenFiles
 from aixgo.session.file.owners import Owners
+from aixgo.session.file.verify import cut_torn_tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,25 +116,8 @@ class FileStore:
             agent = self.directories.open_agent(agent_name)
             for session_id in self._log_ids(agent):
                 with contextlib.suppress(FileNotFoundError, InvalidPathComponentError):
-                    self._recover_session(agent, agent_name, session_id)
+                    cut_torn_tail(self.log(agent_name, session_id), agent)
         self.lock.left_by_a_crash = False
-
-    def _recover_session(self, agent: int, agent_name: str, session_id: str) -> None:
-        fd = paths.open_file(session_id + _SUFFIX, agent, os.O_RDONLY)
-        try:
-            size = os.fstat(fd).st_size
-            whole = size > 0 and os.pread(fd, 1, size - 1) == b"\n"
-        finally:
-            os.close(fd)
-        if whole:
-            return
-        try:
-            self.log(agent_name, session_id).refresh(repair=True)
-        except SessionNotFoundError:
-            # The creation never came to its end, nobody was told of this session.
-            os.unlink(session_id + _SUFFIX, dir_fd=agent)
-        except AixgoError as error:
-            _logger.warning("session %s of agent %s: %s", session_id, agent_name, error)
 
     def note(self, repair: Repair) -> None:
         """Remember and log something that was put right."""
@@ -262,7 +245,7 @@ class FileStore:
                 continue  # deleted in the meantime
             except (SessionCorruptedError, InvalidPathComponentError) as error:
                 _logger.warning("session %s of agent %s: %s", session_id, agent_name, error)
-        return newest_first(records)
+        return legacy.newest_first(records)
 
     @staticmethod
     def _log_ids(agent: int) -> list[str]:
@@ -313,7 +296,7 @@ class FileStore:
                 record = self.find(session_id).record()
                 if (record.agent_name, record.user_id) == (agent_name, user_id):
                     found.append(record)
-        return newest_first(found)[0] if found else None
+        return legacy.newest_first(found)[0] if found else None
 
     def _owned(self, agent_name: str) -> Iterator[tuple[str, str]]:
         for session_id in self.session_ids(agent_name):
@@ -380,9 +363,7 @@ class FileStore:
         Raises:
             OSError: it is not.
         """
-        fd = self.directories.open_base(create=True)
-        if not os.access(".", os.R_OK | os.W_OK | os.X_OK, dir_fd=fd):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        self.directories.probe()
 
     # -- the index ---------------------------------------------------------------------------------------
 
@@ -406,24 +387,14 @@ class FileStore:
 
     def _write_indexes(self) -> None:
         for agent_name in self.directories.agent_names():
+            changed = {
+                session_id: entry for (name, session_id), entry in self._changed.items() if name == agent_name
+            }
+
+            def entry_of(session_id: str, agent_name: str = agent_name) -> dict[str, Any] | None:
+                with contextlib.suppress(SessionNotFoundError, SessionCorruptedError):
+                    return self.log(agent_name, session_id).index_entry()
+                return None
+
             agent = self.directories.open_agent(agent_name)
-            index = legacy.read_index(agent)
-            wanted = {session_id for name, session_id in self._changed if name == agent_name}
-            if index is not None and not wanted:
-                continue
-            known = index or {}
-            ids = self._log_ids(agent)
-            kept = {key: entry for key, entry in known.items() if key in ids or legacy.is_without_log(entry)}
-            for session_id in ids:
-                if session_id in wanted or session_id not in kept:
-                    with contextlib.suppress(SessionNotFoundError, SessionCorruptedError):
-                        entry = self._changed.get((agent_name, session_id))
-                        kept[session_id] = entry or self.log(agent_name, session_id).index_entry()
-            if kept or known:
-                legacy.write_index(agent, kept, durable=self.durable)
-
-
-def newest_first(records: list[SessionRecord]) -> list[SessionRecord]:
-    """Return sessions in the order of lists: newest update first, equal ones by id."""
-    # Sorting is stable.
-    return sorted(sorted(records, key=lambda each: each.id), key=lambda each: each.updated_at, reverse=True)
+            legacy.bring_up_to_date(agent, self._log_ids(agent), changed, entry_of, durable=self.durable)
