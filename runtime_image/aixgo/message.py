@@ -5,13 +5,14 @@ from __future__ import annotations
 import builtins  # noqa: TC003 - in the class, `type` is a field
 import dataclasses
 import math
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import orjson
+
+from aixgo.identifiers import new_id
 
 T = TypeVar("T")
 
@@ -50,9 +51,7 @@ class Message:
             text = orjson.dumps(payload, default=_jsonable).decode()
         except orjson.JSONEncodeError as error:
             raise TypeError(f"payload cannot be expressed as JSON: {error}") from error
-        return cls(
-            id=str(uuid.uuid4()), type=type, payload=text, timestamp=rfc3339_seconds(datetime.now(UTC))
-        )
+        return cls(id=new_id(), type=type, payload=text, timestamp=rfc3339_seconds(datetime.now(UTC)))
 
     def with_metadata(self, key: str, value: Any) -> Message:
         """Return a copy with one more entry in its metadata (Go: WithMetadata)."""
@@ -90,14 +89,16 @@ class Message:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Message:
         """Return the message of such a JSON object. As in Go, a missing or wrongly typed value is empty."""
-        metadata = data.get("metadata")
-        return cls(
-            id=_text(data.get("id")),
-            type=_text(data.get("type")),
-            payload=_text(data.get("payload")),
-            timestamp=_text(data.get("timestamp")),
-            metadata=metadata if isinstance(metadata, dict) else {},
-        )
+        get = data.get
+        metadata = get("metadata")
+        # Histories are made of thousands of these: it takes half the time of the constructor.
+        message = object.__new__(cls)
+        _set_id(message, _text(get("id")))
+        _set_type(message, _text(get("type")))
+        _set_payload(message, _text(get("payload")))
+        _set_timestamp(message, _text(get("timestamp")))
+        _set_metadata(message, metadata if isinstance(metadata, dict) else {})
+        return message
 
     def to_json(self) -> str:
         """Return :meth:`to_dict` as JSON text."""
@@ -116,9 +117,14 @@ class Message:
         return cls.from_dict(data)
 
 
+_set_id, _set_type, _set_payload, _set_timestamp, _set_metadata = (
+    vars(Message)[each.name].__set__ for each in dataclasses.fields(Message)
+)
+
+
 def rfc3339_seconds(moment: datetime) -> str:
     """Return a moment as RFC 3339 in UTC, to the second: what Go writes into a message."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).isoformat(timespec="seconds")[:-6] + "Z"
 
 
 def is_finite(value: Any) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aixgo_cli.commands import session_logs
+from aixgo_cli.commands import session_logs, session_verify
 from aixgo_cli.output import AnswerFormat, ListFormat, stderr, stdout, write_data, write_table
 from aixgo_cli.store_options import Store, with_store
 
@@ -29,6 +29,7 @@ app = typer.Typer(
 def register(parent: typer.Typer) -> None:
     """Add the commands to ``parent``."""
     session_logs.register(app)
+    session_verify.register(app)
     parent.add_typer(app)
 
 

@@ -35,7 +35,7 @@ from aixgo.session.types import Checkpoint
 from aixgo.session.validation import MAX_BATCH_BYTES, MAX_ENTRY_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from aixgo.session.types import NewSession
 
@@ -56,10 +56,10 @@ _TIME = re.compile(
 
 def format_time(moment: datetime) -> str:
     """Return a moment as Go does (RFC3339Nano, UTC): no trailing zeros, no fraction when it is 0."""
-    moment = moment.astimezone(UTC)
-    seconds = moment.strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
-    fraction = f".{moment.microsecond:06d}".rstrip("0") if moment.microsecond else ""
-    return f"{seconds}{fraction}Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    text = moment.isoformat()[: -len("+00:00")]
+    return (text.rstrip("0") if moment.microsecond else text) + "Z"
 
 
 def parse_time(text: str) -> datetime:
@@ -164,6 +164,19 @@ def decode_message(raw: bytes) -> Message:
         ValueError: it is no entry.
     """
     return message_of(decode_entry(raw))
+
+
+def decode_messages(lines: Sequence[bytes]) -> list[Message]:
+    """Return the messages of lines that are known to be entries.
+
+    Raises:
+        ValueError: one is none.
+    """
+    try:
+        entries = orjson.loads(b"[" + b",".join(lines) + b"]")
+    except orjson.JSONDecodeError:
+        return [decode_message(raw) for raw in lines]
+    return [message_of(entry) for entry in entries]
 
 
 def session_entry(entry_id: str, timestamp: str, session: NewSession, ttl_seconds: float) -> bytes:

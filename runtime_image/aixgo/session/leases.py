@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+import itertools
 
 from aixgo.errors import SessionConflictError
+from aixgo.session.keyed_locks import KeyedLocks
 from aixgo.session.types import Lease
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-
-class _Place:
-    """The line in front of one session."""
-
-    __slots__ = ("lock", "token", "users")
-
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.token: str | None = None
-        self.users = 0
 
 
 class LocalLeases:
     """First come, first served. Uses no memory for sessions that nobody holds or waits for."""
 
     def __init__(self) -> None:
-        self._places: dict[str, _Place] = {}
+        self._locks = KeyedLocks()
+        self._tokens: dict[str, str] = {}
+        self._numbers = itertools.count(1)
+
+    def try_acquire(self, session_id: str) -> Lease | None:
+        """Take the session if nobody holds it."""
+        return self._granted(session_id) if self._locks.try_acquire(session_id) else None
 
     async def acquire(self, session_id: str, timeout: float | None = None) -> Lease:
         """Wait for the session.
@@ -37,34 +28,32 @@ class LocalLeases:
         Raises:
             SessionConflictError: somebody else held it for all of ``timeout`` seconds.
         """
-        place = self._places.setdefault(session_id, _Place())
-        place.users += 1
         acquired = False
         try:
             async with asyncio.timeout(timeout):
-                acquired = await place.lock.acquire()
+                await self._locks.acquire(session_id)
+                acquired = True
         except BaseException as error:
             if acquired:
-                place.lock.release()
-            self._leave(session_id, place)
+                self._locks.release(session_id)
             if isinstance(error, TimeoutError):
                 raise SessionConflictError("session is busy: another turn is running") from None
             raise
-        place.token = secrets.token_hex(16)
-        return Lease(session_id, place.token)
+        return self._granted(session_id)
+
+    def _granted(self, session_id: str) -> Lease:
+        token = self._tokens[session_id] = str(next(self._numbers))
+        return Lease(session_id, token)
 
     def release(self, lease: Lease) -> None:
         """Give the session to the next in line. Does nothing if the lease is not the present one."""
-        place = self._places.get(lease.session_id)
-        if place is None or place.token != lease.token:
-            return
-        place.token = None
-        place.lock.release()
-        self._leave(lease.session_id, place)
+        if self._tokens.get(lease.session_id) == lease.token:
+            del self._tokens[lease.session_id]
+            self._locks.release(lease.session_id)
 
     def is_held(self, session_id: str) -> bool:
         """Say whether somebody in this process holds the session, or waits for it."""
-        return session_id in self._places
+        return self._locks.is_held(session_id)
 
     def check(self, lease: Lease) -> None:
         """Make sure that a lease is the present one. Safe in any thread.
@@ -72,24 +61,5 @@ class LocalLeases:
         Raises:
             SessionConflictError: it is not.
         """
-        place = self._places.get(lease.session_id)
-        if place is None or place.token != lease.token:
+        if self._tokens.get(lease.session_id) != lease.token:
             raise SessionConflictError("the lease of this turn was lost")
-
-    @asynccontextmanager
-    async def held(self, session_id: str, lease: Lease | None) -> AsyncIterator[Lease]:
-        """Hold the session: under ``lease`` if there is one, else under one for this block only."""
-        if lease is not None:
-            self.check(lease)
-            yield lease
-            return
-        own = await self.acquire(session_id)
-        try:
-            yield own
-        finally:
-            self.release(own)
-
-    def _leave(self, session_id: str, place: _Place) -> None:
-        place.users -= 1
-        if place.users == 0:
-            del self._places[session_id]

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from aixgo.errors import CheckpointCorruptedError, CheckpointMismatchError, SessionCorruptedError
 from aixgo.session import formats
+from aixgo.session.nodes import ROOT, NodeTable
 from aixgo.session.types import Branch, Checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
-
-#: The node before the first message.
-ROOT: Final = -1
 
 
 @dataclass(slots=True)
@@ -52,14 +49,38 @@ class LogIndex:
         self.updated_at: datetime | None = None
         #: Newest entry of any kind.
         self.touched_at: datetime | None = None
-        self._ids: list[str] = []
-        self._nodes: dict[str, int] = {}
-        self._parents = array("q")
-        self._starts = array("q")
-        self._ends = array("q")
-        self._depths = array("q")
-        self._chains: list[str] = []
+        #: Whether it knows the whole log, and not only its end.
+        self.complete = True
+        self._nodes = NodeTable()
         self._turn: _OpenTurn | None = None
+
+    @classmethod
+    def resumed(
+        cls,
+        session_id: str,
+        *,
+        session: dict[str, Any],
+        leaf: str,
+        depth: int,
+        chain: str,
+        place: tuple[int, int],
+        version: int,
+        size: int,
+        updated_at: datetime,
+        touched_at: datetime,
+    ) -> LogIndex:
+        """Return the index of a log of which only the newest message of the current branch is known.
+
+        It can be appended to, and checkpoints can be made. It knows no checkpoint, no other branch and no
+        idempotency key.
+        """
+        index = cls(session_id)
+        index.complete = False
+        index.session, index.version, index.size = session, version, size
+        index.updated_at, index.touched_at = updated_at, touched_at
+        if leaf:
+            index.leaf = index._nodes.resume(leaf, depth, chain, *place)
+        return index
 
     # -- reading a log -----------------------------------------------------------------------------------
 
@@ -97,7 +118,7 @@ class LogIndex:
         if len(turn.lines) < turn.wanted:
             return
         self._turn = None
-        first = len(self._ids)
+        first = len(self._nodes)
         for line in turn.lines:
             self._add_message(*line)
         if turn.key is not None:
@@ -118,7 +139,8 @@ class LogIndex:
     def _add_message(self, raw: bytes, start: int, end: int, entry: dict[str, Any]) -> None:
         parent_id = entry.get("parentId")
         # Another program may have left out what came before: the chain ends there.
-        parent = self._nodes.get(parent_id, ROOT) if isinstance(parent_id, str) else ROOT
+        parent = self._nodes.find(parent_id) if isinstance(parent_id, str) else None
+        parent = ROOT if parent is None else parent
         self.add_node(entry["id"], parent, start, end, formats.content_digest(raw, parent_id))
         moment = formats.time_or_none(entry.get("timestamp"))
         self._touch(moment)
@@ -126,14 +148,7 @@ class LogIndex:
 
     def add_node(self, entry_id: str, parent: int, start: int, end: int, digest: str) -> int:
         """Add a message as the new leaf and return its node."""
-        node = len(self._ids)
-        self._ids.append(entry_id)
-        self._nodes[entry_id] = node
-        self._parents.append(parent)
-        self._starts.append(start)
-        self._ends.append(end)
-        self._depths.append(self.depth(parent) + 1)
-        self._chains.append(formats.extend_chain(self.chain(parent), digest))
+        node = self._nodes.add(entry_id, parent, start, end, digest)
         self.leaf = node
         self.version += 1
         return node
@@ -167,7 +182,7 @@ class LogIndex:
     @property
     def node_count(self) -> int:
         """Number of messages of all branches together."""
-        return len(self._ids)
+        return len(self._nodes)
 
     @property
     def in_turn(self) -> bool:
@@ -181,19 +196,19 @@ class LogIndex:
 
     def entry_id(self, node: int) -> str:
         """Return the id of a message's entry; "" for :data:`ROOT`."""
-        return "" if node == ROOT else self._ids[node]
+        return self._nodes.entry_id(node)
 
     def depth(self, node: int) -> int:
         """Return the number of messages from the beginning up to a node."""
-        return 0 if node == ROOT else self._depths[node]
+        return self._nodes.depth(node)
 
     def chain(self, node: int) -> str:
         """Return the chain value at a node."""
-        return formats.NO_CHAIN if node == ROOT else self._chains[node]
+        return self._nodes.chain(node)
 
     def place(self, node: int) -> tuple[int, int]:
         """Return where a message's line begins and ends (with its line feed)."""
-        return self._starts[node], self._ends[node]
+        return self._nodes.place(node)
 
     def find(self, entry_id: str) -> int:
         """Return the node of an entry; "" is :data:`ROOT`.
@@ -203,16 +218,16 @@ class LogIndex:
         """
         if entry_id == "":
             return ROOT
-        try:
-            return self._nodes[entry_id]
-        except KeyError:
-            raise ValueError(f"no entry {entry_id!r}") from None
+        node = self._nodes.find(entry_id)
+        if node is None:
+            raise ValueError(f"no entry {entry_id!r}")
+        return node
 
     def backwards(self, node: int) -> Iterator[int]:
         """Yield the nodes of a branch, newest first."""
         while node != ROOT:
             yield node
-            node = self._parents[node]
+            node = self._nodes.parent(node)
 
     def path(self, node: int, limit: int | None = None) -> list[int]:
         """Return the newest ``limit`` nodes of a branch, oldest first."""
@@ -226,10 +241,7 @@ class LogIndex:
 
     def branches(self) -> list[Branch]:
         """Return all lines of history: the current one first, then the others, newest first."""
-        parents = set(self._parents)
-        leaves = [
-            node for node in range(len(self._ids) - 1, -1, -1) if node not in parents and node != self.leaf
-        ]
+        leaves = [node for node in self._nodes.ends() if node != self.leaf]
         return [self._branch(self.leaf), *(self._branch(node) for node in leaves)]
 
     def _branch(self, node: int) -> Branch:
@@ -249,7 +261,9 @@ class LogIndex:
         except ValueError:
             raise CheckpointCorruptedError("checkpoint entry not found") from None
         if checkpoint.message_count is None:
-            intact = checkpoint.checksum == formats.ids_checksum(self._ids[step] for step in self.path(node))
+            intact = checkpoint.checksum == formats.ids_checksum(
+                self.entry_id(step) for step in self.path(node)
+            )
         else:
             intact = formats.checkpoint_is_intact(checkpoint, self.chain(node), self.depth(node))
         if not intact:
@@ -263,7 +277,7 @@ class LogIndex:
         if updated is None or (self.updated_at is not None and updated < self.updated_at):
             return
         leaf = metadata.get("currentLeaf") or ""
-        if isinstance(leaf, str) and (leaf == "" or leaf in self._nodes):
+        if isinstance(leaf, str) and (leaf == "" or self._nodes.find(leaf) is not None):
             self.leaf = self.find(leaf)
 
     def moved(self, leaf: int, moment: datetime) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakValueDictionary
 
 from aixgo.errors import SessionNotFoundError, StorageClosedError
+from aixgo.identifiers import new_id
 from aixgo.session import validation
 from aixgo.session.session import Session
 from aixgo.session.types import NewSession
@@ -153,7 +153,7 @@ class Manager:
     ) -> NewSession:
         self._check_open()
         return NewSession(
-            id=str(uuid.uuid4()) if session_id is None else validation.new_session_id(session_id),
+            id=new_id() if session_id is None else validation.new_session_id(session_id),
             agent_name=validation.agent_name(agent_name),
             user_id=validation.user_id(user_id),
             metadata=validation.metadata(metadata),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, Any
 
+from aixgo.identifiers import new_id
 from aixgo.session import validation
 from aixgo.session.turn import Turn, active_turn
 from aixgo.session.types import Append
@@ -111,7 +111,7 @@ class Session:
             turn.check_version(expected_version)
             await turn.append_messages(checked)
             return
-        append = Append(str(uuid.uuid4()), tuple(checked), expected_version)
+        append = Append(new_id(), tuple(checked), expected_version)
         self.note(await self._backend.append(self.id, append))
 
     async def get_messages(
@@ -142,7 +142,7 @@ class Session:
         Raises:
             InvalidMessageError: the metadata cannot be stored.
         """
-        return await self._backend.checkpoint(self.id, str(uuid.uuid4()), validation.metadata(metadata))
+        return await self._backend.checkpoint(self.id, new_id(), validation.metadata(metadata))
 
     async def list_checkpoints(self) -> list[Checkpoint]:
         """Return the checkpoints, oldest first."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import uuid
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Self
 
 from aixgo.errors import SessionConflictError, StorageError
+from aixgo.identifiers import new_id
 from aixgo.session import validation
 from aixgo.session.types import Append
 
@@ -55,7 +55,7 @@ class Turn:
         self._pending: list[Message] = []
         self._lease: Lease | None = None
         self._renewal: asyncio.Task[None] | None = None
-        self._id = str(uuid.uuid4())
+        self._id = new_id()
 
     @property
     def is_open(self) -> bool:

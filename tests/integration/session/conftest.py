@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import redis
 import trustme
 from tests.support.redis_server import RedisServer, RedisTLSFiles, running_redis
-from tests.support.waiting import wait_until
+from tests.support.redis_topologies import running_cluster
 
 # The suite lives in the library: its assertions are to say what they saw, as those of tests do.
 pytest.register_assert_rewrite("aixgo.session.testing")
@@ -64,14 +63,10 @@ def secured_redis(
 
 
 @pytest.fixture(scope="session")
-def cluster_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A cluster of one node: it refuses calls that touch several slots, as every cluster does."""
-    config = ("cluster-enabled yes", "cluster-node-timeout 1000")
-    with running_redis(tmp_path_factory.mktemp("redis-cluster"), config=config) as server:
-        with redis.Redis(port=server.port) as client:
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            wait_until(lambda: client.cluster("INFO")["cluster_state"] == "ok", "cluster ok")
-        yield server
+def cluster_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RedisServer]]:
+    """A cluster of three masters."""
+    with running_cluster(tmp_path_factory.mktemp("redis-cluster")) as servers:
+        yield servers
 
 
 @pytest.fixture(scope="session")

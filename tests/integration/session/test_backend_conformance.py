@@ -63,8 +63,8 @@ class TestRedisWithTLSAndACL(BackendConformance):
 
 class TestRedisCluster(BackendConformance):
     @pytest.fixture(autouse=True)
-    def store(self, cluster_redis: RedisServer) -> None:
-        self.address = cluster_redis.address
+    def store(self, cluster_redis: list[RedisServer]) -> None:
+        self.address = ",".join(server.address for server in cluster_redis)
         self.prefix = f"conformance:{uuid.uuid4()}:"
 
     async def open_backend(self) -> Backend:

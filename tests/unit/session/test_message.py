@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from aixgo import Message
+from aixgo.identifiers import new_id
 
 JSON = st.recursive(
     st.none()
@@ -90,3 +91,11 @@ def test_any_json_is_read(value: object) -> None:
     else:
         with pytest.raises(ValueError):
             Message.from_json(json.dumps(value))
+
+
+def test_new_ids_are_random_uuids() -> None:
+    ids = {new_id() for _ in range(500)}
+    assert len(ids) == 500
+    for each in ids:
+        parsed = uuid.UUID(each)
+        assert (parsed.version, parsed.variant, str(parsed)) == (4, uuid.RFC_4122, each)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import redis.exceptions as redis_errors
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aixgo.session import CheckpointCorruptedError, RedisOptions, RedisTLS
@@ -51,9 +51,9 @@ def test_options_hide_passwords_and_refuse_nonsense() -> None:
         {"pool_size": 0},
         {"lease_seconds": 0},
     ]
-    for settings in wrong:
+    for each in wrong:
         with pytest.raises(ValueError):
-            RedisOptions(**settings)
+            RedisOptions(**each)
 
 
 def test_keys_of_a_session_share_a_hash_tag() -> None:
@@ -74,11 +74,14 @@ def test_ids_are_escaped_as_in_json(text: str) -> None:
     assert records.unescape(records.escape(text)) == text
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(st.characters(exclude_categories=("Cs",)), max_size=5), st.integers(0, 9)))
 def test_checkpoint_records(metadata: dict[str, int]) -> None:
     moment = datetime(2026, 2, 8, 1, 2, 3, 4, UTC)
     body = records.checkpoint_body("c", moment, metadata)
-    raw = records.checkpoint_record(body, "leaf", "chain", 3, "0:2,5:6", 9)
+    raw = records.checkpoint_record(
+        body, "leaf", "chain", 3, "0:2,5:6", 9, records.newest([b"c", b"b", b"a"])
+    )
     stored = records.parse_checkpoint("s", raw)
     assert stored.nodes() == [0, 1, 5]
     assert (stored.checkpoint.id, stored.checkpoint.timestamp) == ("c", moment)
@@ -131,5 +134,5 @@ def test_every_script_can_be_loaded() -> None:
     for name in ("create", "append", "checkpoint", "restore", "messages", "delete", "acquire", "renew"):
         assert len(script(name).sha) == 40
         assert "local META" in script(name).text
-    for name in ("index", "claim"):
+    for name in ("index", "claim", "unlist"):
         assert "local META" not in script(name, alone=True).text

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from aixgo.errors import (
     CheckpointCorruptedError,
     CheckpointNotFoundError,
     SessionCorruptedError,
-    StorageClosedError,
-    StorageError,
 )
-from aixgo.session import validation
-from aixgo.session.file import paths
-from aixgo.session.file.store import FileStore
+from aixgo.session.file.engine import FileEngine
 from aixgo.session.file.verify import verify_files
-from aixgo.session.leases import LocalLeases
 from aixgo.session.log import index_lines
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+    from pathlib import Path
 
     from aixgo.message import Message
+    from aixgo.session.file.change import Change
     from aixgo.session.file.log_writer import SessionLog
     from aixgo.session.types import (
         Append,
@@ -44,9 +38,13 @@ Durability = Literal["fsync", "os"]
 
 #: How often the store's lock is tried while another process has it, in seconds.
 _LOCK_INTERVAL: Final = 0.02
+#: Characters of messages that are not prepared in the event loop.
+_LARGE: Final = 64 * 1024
+#: Bytes that are not read and decoded in the event loop.
+_LARGE_READ: Final = 512 * 1024
 
 
-class FileBackend:
+class FileBackend(FileEngine):
     """A directory of sessions. One process writes at a time, any number read.
 
     The first write takes the store's lock; it is held until :meth:`close`. A write while another process
@@ -58,6 +56,8 @@ class FileBackend:
         ttl: Sliding time to live, in seconds, of sessions that have none of their own. None or 0: none.
         lock_timeout: Seconds that a write waits for another process.
         threads: How many operations touch the disk at once.
+        log_size: Bytes of the write-ahead log of ``fsync``. When it is full, the files of all sessions that
+            were written to are made durable.
     """
 
     def __init__(
@@ -68,18 +68,18 @@ class FileBackend:
         ttl: float | None = None,
         lock_timeout: float = 2.0,
         threads: int = 8,
+        log_size: int = 8 << 20,
     ) -> None:
         if durability not in ("fsync", "os"):
             raise ValueError(f"durability must be 'fsync' or 'os', not {durability!r}")
-        self._path = paths.default_directory() if path is None else Path(path).expanduser()
-        self._default_ttl = float(validation.ttl_seconds(ttl) or 0)
-        self._store = FileStore(self._path, durable=durability == "fsync", default_ttl=self._default_ttl)
-        self._leases = LocalLeases()
-        self._lock_timeout = lock_timeout
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="aixgo-sessions")
-        self._opening: asyncio.Lock | None = None
-        self._opened = False
-        self._closed = False
+        super().__init__(
+            path,
+            durability=durability,
+            ttl=ttl,
+            lock_timeout=lock_timeout,
+            threads=threads,
+            log_size=log_size,
+        )
 
     @property
     def path(self) -> Path:
@@ -99,7 +99,14 @@ class FileBackend:
     async def create(self, session: NewSession) -> SessionRecord:
         """Make a session."""
         await self._become_writer()
-        return await self._run("create session", lambda: self._store.create(session))
+        return await self._create(session)
+
+    async def _create(self, session: NewSession) -> SessionRecord:
+        async with self._alone(self._changing, session.id):
+            prepared = await self._run("create session", lambda: self._store.prepare_create(session))
+            record = await self._commit("create session", prepared)
+            self._store.created(record)
+            return record
 
     async def get_or_create(self, session: NewSession) -> SessionRecord:
         """Return the newest session of the agent and the user, or make one."""
@@ -115,10 +122,17 @@ class FileBackend:
             if found is not None:
                 return found
             await self._wait_for_lock(deadline)
-        return await self._run("create session", lambda: self._store.get_or_create(session))
+        async with self._alone(self._creating, f"{session.agent_name}/{session.user_id}"):
+            found = await self._run(
+                "list sessions", lambda: self._store.newest(session.agent_name, session.user_id)
+            )
+            return found if found is not None else await self._create(session)
 
     async def load(self, session_id: str) -> SessionRecord:
         """Return a session."""
+        found = None if self._closed else self._look(session_id, lambda log: log.known_record())
+        if found is not None:
+            return found
         return await self._run("load session", lambda: self._store.find(session_id).record())
 
     async def list_sessions(
@@ -136,20 +150,28 @@ class FileBackend:
         """Remove a session: its log, its checkpoints and its place in the index."""
         await self._run("load session", lambda: self._store.find(session_id))
         await self._become_writer()
-        await self._run("delete session", lambda: self._store.delete(session_id))
+        async with self._alone(self._changing, session_id):
+            await self._run("delete session", lambda: self._store.delete(session_id))
 
     async def append(self, session_id: str, append: Append) -> SessionRecord:
         """Append messages, all or none."""
 
-        def write(log: SessionLog, guard: Callable[[], None]) -> SessionRecord:
-            return log.append(append, guard)
+        def prepare(log: SessionLog, blocking: bool) -> Change[SessionRecord] | SessionRecord | None:
+            if not blocking and sum(len(message.payload) for message in append.messages) > _LARGE:
+                return None
+            return log.prepare_append(append)
 
-        return await self._change("append entry", session_id, append.lease, write)
+        complete = append.idempotency_key is not None  # else the end of the log is enough
+        return await self._change_under_lease("append entry", session_id, append.lease, prepare, complete)
 
     async def messages(
         self, session_id: str, *, limit: int | None, before: str | None, branch: str | None
     ) -> list[Message]:
         """Return the newest messages of a branch, oldest first."""
+        if before is None and branch is None and not self._closed:
+            found = self._look(session_id, lambda log: log.newest_messages(limit, _LARGE_READ))
+            if found is not None:
+                return found
         return await self._run(
             "load entries", lambda: self._store.find(session_id).messages(limit, before, branch)
         )
@@ -166,15 +188,12 @@ class FileBackend:
         self, session_id: str, checkpoint_id: str, metadata: Mapping[str, Any]
     ) -> Checkpoint:
         """Make a checkpoint. It changes no message, so it waits for no turn."""
-        await self._run("load session", lambda: self._store.find(session_id))
-        await self._become_writer()
 
-        def write() -> Checkpoint:
-            return self._store.find(session_id).checkpoint(
-                checkpoint_id, dict(metadata), self._store.lock.check
-            )
+        def prepare(log: SessionLog, blocking: bool) -> Change[Checkpoint]:
+            return log.prepare_checkpoint(checkpoint_id, dict(metadata))
 
-        return await self._run("save checkpoint", write)
+        await self._be_ready("save checkpoint", session_id)
+        return await self._change("save checkpoint", session_id, None, prepare, complete=False)
 
     async def list_checkpoints(self, session_id: str) -> list[Checkpoint]:
         """Return the checkpoints of a session, oldest first."""
@@ -185,15 +204,18 @@ class FileBackend:
     ) -> SessionRecord:
         """Go on at a checkpoint."""
 
-        def write(log: SessionLog, guard: Callable[[], None]) -> SessionRecord:
-            try:
-                return log.restore(checkpoint_id, guard)
-            except CheckpointNotFoundError:
-                self._store.refuse_foreign_checkpoint(checkpoint_id, log)
-                raise
+        def prepare(log: SessionLog, blocking: bool) -> Change[SessionRecord] | None:
+            if not blocking and not log.knows_checkpoint(checkpoint_id):
+                return None
+            return log.prepare_restore(checkpoint_id)
 
         try:
-            return await self._change("load checkpoint", session_id, lease, write)
+            return await self._change_under_lease("load checkpoint", session_id, lease, prepare, True)
+        except CheckpointNotFoundError:
+            await self._run(
+                "load checkpoint", lambda: self._store.refuse_foreign_checkpoint(checkpoint_id, session_id)
+            )
+            raise
         except SessionCorruptedError as error:
             raise CheckpointCorruptedError(f"checkpoint is corrupted: {error}") from error
 
@@ -229,9 +251,10 @@ class FileBackend:
             session = index_lines(session_id, lines).session
             if session is None or session.get("id") != session_id or session.get("agentName") != agent_name:
                 raise SessionCorruptedError("session log is corrupted: it does not say whose it is")
-            return self._store.create_log(agent_name, session_id, lines)
+            return self._store.import_log(agent_name, session_id, lines)
 
-        return await self._run("import session", write)
+        async with self._alone(self._changing, session_id):
+            return await self._run("import session", write)
 
     async def verify_store(self, *, repair: bool) -> list[tuple[Repair, bool]]:
         """Check every file. Used by :func:`aixgo.session.inspect.verify`.
@@ -246,84 +269,3 @@ class FileBackend:
     async def ping(self) -> None:
         """Make sure that the directory can be written to."""
         await self._run("session directory", self._store.probe)
-
-    async def close(self) -> None:
-        """Bring the index up to date and give the lock back."""
-        if self._closed:
-            return
-        self._closed = True
-        await asyncio.get_running_loop().run_in_executor(None, self._shut_down)
-
-    def _shut_down(self) -> None:
-        self._pool.shutdown(wait=True)
-        self._store.close()
-
-    async def _change(
-        self,
-        what: str,
-        session_id: str,
-        lease: Lease | None,
-        write: Callable[[SessionLog, Callable[[], None]], SessionRecord],
-    ) -> SessionRecord:
-        # An unknown session is an error of its own, also for a process that is not the writer.
-        await self._run(what, lambda: self._store.find(session_id))
-        await self._become_writer()
-        async with self._leases.held(session_id, lease) as held:
-
-            def guard() -> None:
-                self._store.lock.check()
-                self._leases.check(held)
-
-            def change() -> SessionRecord:
-                log = self._store.find(session_id)
-                record = write(log, guard)
-                self._store.changed(log)
-                return record
-
-            return await self._run(what, change)
-
-    async def _become_writer(self) -> None:
-        deadline = time.monotonic() + self._lock_timeout
-        while not await self._try_become_writer():
-            await self._wait_for_lock(deadline)
-
-    async def _try_become_writer(self) -> bool:
-        if self._store.lock.held and not self._closed:
-            return True
-        return await self._run("lock session store", self._store.become_writer)
-
-    async def _wait_for_lock(self, deadline: float) -> None:
-        if time.monotonic() >= deadline:
-            raise StorageError(f"session store is held by another writer: {self._store.lock.holder()}")
-        await asyncio.sleep(_LOCK_INTERVAL)
-
-    async def _run(self, what: str, work: Callable[[], T]) -> T:
-        """Do something that blocks in a thread; see it through even if the caller is cancelled."""
-        if self._closed:
-            raise StorageClosedError
-        if not self._opened:
-            await self._open()
-
-        def guarded() -> T:
-            with paths.storage_errors(what):
-                return work()
-
-        future = asyncio.get_running_loop().run_in_executor(self._pool, guarded)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            while not future.done():
-                try:
-                    await asyncio.wait([future])
-                except asyncio.CancelledError:
-                    continue
-            future.exception()  # nobody is left to hear of it
-            raise
-
-    async def _open(self) -> None:
-        if self._opening is None:
-            self._opening = asyncio.Lock()
-        async with self._opening:
-            if not self._opened:
-                await asyncio.get_running_loop().run_in_executor(self._pool, self._store.recover)
-                self._opened = True

@@ -12,6 +12,8 @@ from aixgo.session import formats
 from aixgo.session.file import paths
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from aixgo.session.types import Checkpoint, SessionRecord
 
 INDEX_FILE: Final = "sessions.json"
@@ -63,6 +65,44 @@ def write_index(agent_fd: int, index: Index, *, durable: bool) -> None:
     """Replace an agent's index."""
     text = orjson.dumps(index, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
     paths.replace_file(INDEX_FILE, agent_fd, text, durable=durable)
+
+
+def bring_up_to_date(
+    agent_fd: int,
+    ids: list[str],
+    changed: Mapping[str, dict[str, Any] | None],
+    entry_of: Callable[[str], dict[str, Any] | None],
+    *,
+    durable: bool,
+) -> None:
+    """Bring an agent's index up to date, unless it is.
+
+    Args:
+        agent_fd: The agent's directory.
+        ids: The sessions that have a log.
+        changed: Those that the index does not know as they are, with their entries as far as they are known.
+        entry_of: Returns the entry of a session; None if there is no such session.
+        durable: Whether it has to survive a power cut.
+    """
+    index = read_index(agent_fd)
+    if index is not None and not changed:
+        return
+    known = index or {}
+    there = set(ids)
+    kept = {key: entry for key, entry in known.items() if key in there or is_without_log(entry)}
+    for session_id in ids:
+        if session_id in changed or session_id not in kept:
+            entry = changed.get(session_id) or entry_of(session_id)
+            if entry is not None:
+                kept[session_id] = entry
+    if kept or known:
+        write_index(agent_fd, kept, durable=durable)
+
+
+def newest_first(records: list[SessionRecord]) -> list[SessionRecord]:
+    """Return sessions in the order of lists: newest update first, equal ones by id."""
+    # Sorting is stable.
+    return sorted(sorted(records, key=lambda each: each.id), key=lambda each: each.updated_at, reverse=True)
 
 
 def index_entry(record: SessionRecord) -> dict[str, Any]:

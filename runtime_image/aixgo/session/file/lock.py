@@ -23,6 +23,7 @@ class StoreLock:
     def __init__(self, directories: paths.Directories) -> None:
         self._directories = directories
         self._fd: int | None = None
+        self._file = (0, 0)
         #: Whether the writer before did not end properly, or was not this library: the store wants recovery.
         self.left_by_a_crash = False
 
@@ -65,6 +66,8 @@ class StoreLock:
         except BaseException:
             os.close(fd)
             raise
+        status = os.fstat(fd)
+        self._file = (status.st_dev, status.st_ino)
         self._fd = fd
         return True
 
@@ -74,7 +77,7 @@ class StoreLock:
         Raises:
             StorageError: it is not: the lock file was removed or replaced.
         """
-        if self._fd is None or not _same_file(self._fd, self._directories.open_base(create=False)):
+        if self._fd is None or not _is_file(self._file, self._directories.open_base(create=False)):
             raise StorageError(
                 "the lock of the session store was lost: its lock file was removed or replaced"
             )
@@ -103,8 +106,12 @@ class StoreLock:
 
 def _same_file(fd: int, base: int) -> bool:
     ours = os.fstat(fd)
+    return _is_file((ours.st_dev, ours.st_ino), base)
+
+
+def _is_file(ours: tuple[int, int], base: int) -> bool:
     try:
         visible = os.stat(LOCK_FILE, dir_fd=base, follow_symlinks=False)
     except FileNotFoundError:
         return False
-    return (ours.st_dev, ours.st_ino) == (visible.st_dev, visible.st_ino)
+    return ours == (visible.st_dev, visible.st_ino)

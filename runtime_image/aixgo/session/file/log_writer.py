@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from aixgo.errors import (
     CheckpointNotFoundError,
     SessionConflictError,
+    SessionNotFoundError,
     StorageError,
 )
+from aixgo.identifiers import new_id
 from aixgo.session import formats
 from aixgo.session.file import legacy, paths
-from aixgo.session.file.log_reader import LogReader, stamp_of
-from aixgo.session.log import LogIndex, readable_lines
+from aixgo.session.file.change import Change, R
+from aixgo.session.file.log_content import LogContent
+from aixgo.session.file.log_reader import stamp
+from aixgo.session.log import LogIndex, feed_lines, readable_lines
 from aixgo.session.types import Checkpoint
 
 if TYPE_CHECKING:
@@ -25,49 +28,53 @@ if TYPE_CHECKING:
     from aixgo.session.types import Append, SessionRecord
 
 
-class SessionLog(LogReader):
-    """A session of a store that this process may write to."""
+class SessionLog(LogContent):
+    """A session of a store that this process may write to.
 
-    def append(self, append: Append, guard: Callable[[], None]) -> SessionRecord:
-        """Append messages, all or none.
+    A change is prepared here, made durable by whoever called, and then applied to the file. In between
+    nobody else may prepare one for the same session.
+    """
 
-        Args:
-            append: What to append.
-            guard: Raises if this process may not write, or not under this lease, any more.
+    #: Told when a file was opened that stays open.
+    opened: Callable[[SessionLog], None] = staticmethod(lambda _: None)
+
+    def prepare_append(self, append: Append) -> Change[SessionRecord] | SessionRecord:
+        """Return the change that appends messages, or the session when there is nothing to do.
+
+        The index must be up to date.
 
         Raises:
-            SessionNotFoundError: there is no such session.
-            SessionConflictError: it is not at the expected version.
-            StorageError: nothing was written.
+            SessionConflictError: the session is not at the expected version.
+            InvalidMessageError: a message cannot be stored.
         """
-        with self._lock:
-            index = self.refresh(repair=True)
-            if append.expected_version is not None and append.expected_version != index.version:
-                raise SessionConflictError(
-                    f"session is at version {index.version}, not {append.expected_version}"
-                )
-            if append.idempotency_key is not None and append.idempotency_key in index.turns:
-                return self._record(index)
-            if not append.messages:
-                return self._record(index)
-            now = datetime.now(UTC)
-            timestamp = formats.format_time(now)
-            lines = self._adoption_lines(index)
-            header_lines = len(lines)
-            ids = [str(uuid.uuid4()) for _ in append.messages]
-            parent_id = index.entry_id(index.leaf)
-            if len(ids) > 1 or append.idempotency_key is not None:
-                lines.append(
-                    formats.turn_entry(append.id, parent_id, timestamp, len(ids), append.idempotency_key)
-                )
-            first_message = len(lines)
-            for entry_id, message in zip(ids, append.messages, strict=True):
-                data = message.to_dict()
-                lines.append(formats.encode_entry(entry_id, parent_id, timestamp, formats.MESSAGE, data))
-                parent_id = entry_id
-            place = self._write(lines, guard)
-            if header_lines:
+        index = self._index
+        if append.expected_version is not None and append.expected_version != index.version:
+            raise SessionConflictError(
+                f"session is at version {index.version}, not {append.expected_version}"
+            )
+        key = append.idempotency_key
+        if not append.messages or (key is not None and key in index.turns):
+            return self._record(index)
+        now = datetime.now(UTC)
+        timestamp = formats.format_time(now)
+        lines = self._adoption_lines(index)
+        adopts = bool(lines)
+        ids = [new_id() for _ in append.messages]
+        leaf = index.leaf
+        parent_id = index.entry_id(leaf)
+        if len(ids) > 1 or key is not None:
+            lines.append(formats.turn_entry(append.id, parent_id, timestamp, len(ids), key))
+        first_message = len(lines)
+        for entry_id, message in zip(ids, append.messages, strict=True):
+            data = message.to_dict()
+            lines.append(formats.encode_entry(entry_id, parent_id, timestamp, formats.MESSAGE, data))
+            parent_id = entry_id
+
+        def finish() -> SessionRecord:
+            self._index = index
+            if adopts:
                 self._adopt(index)
+            place = index.size
             first_node = index.node_count
             for number, line in enumerate(lines):
                 end = place + len(line) + 1
@@ -75,81 +82,177 @@ class SessionLog(LogReader):
                     digest = formats.content_digest(line, index.entry_id(index.leaf))
                     index.add_node(ids[number - first_message], index.leaf, place, end, digest)
                 place = end
-            if append.idempotency_key is not None:
-                index.turns[append.idempotency_key] = (first_node, len(ids))
+            if key is not None:
+                index.turns[key] = (first_node, len(ids))
             index.appended(now, place)
             return self._record(index)
 
-    def checkpoint(
-        self, checkpoint_id: str, metadata: dict[str, Any], guard: Callable[[], None]
-    ) -> Checkpoint:
-        """Append a checkpoint of the current branch."""
-        with self._lock:
-            index = self.refresh(repair=True)
-            now = datetime.now(UTC)
-            place = index.leaf
-            checkpoint = Checkpoint(
-                id=checkpoint_id,
+        return self._change(lines, finish)
+
+    def prepare_checkpoint(self, checkpoint_id: str, metadata: dict[str, Any]) -> Change[Checkpoint]:
+        """Return the change that appends a checkpoint of the current branch. The index must be up to date."""
+        index = self._index
+        now = datetime.now(UTC)
+        place = index.leaf
+        checkpoint = Checkpoint(
+            id=checkpoint_id,
+            session_id=self.session_id,
+            timestamp=now,
+            entry_id=index.entry_id(place),
+            checksum=formats.content_checksum(
+                index.chain(place),
+                checkpoint_id=checkpoint_id,
                 session_id=self.session_id,
                 timestamp=now,
                 entry_id=index.entry_id(place),
-                checksum=formats.content_checksum(
-                    index.chain(place),
-                    checkpoint_id=checkpoint_id,
-                    session_id=self.session_id,
-                    timestamp=now,
-                    entry_id=index.entry_id(place),
-                    message_count=index.depth(place),
-                    metadata=metadata,
-                ),
-                metadata=metadata,
                 message_count=index.depth(place),
-            )
-            adoption = self._adoption_lines(index)
-            lines = [*adoption, formats.checkpoint_entry(str(uuid.uuid4()), checkpoint)]
-            end = self._write(lines, guard) + sum(len(line) + 1 for line in lines)
+                metadata=metadata,
+            ),
+            metadata=metadata,
+            message_count=index.depth(place),
+        )
+        adoption = self._adoption_lines(index)
+        lines = [*adoption, formats.checkpoint_entry(new_id(), checkpoint)]
+
+        def finish() -> Checkpoint:
+            self._index = index
             if adoption:
                 self._adopt(index)
-            index.checkpointed(checkpoint, end)
+            index.checkpointed(checkpoint, index.size + _size(lines))
             return checkpoint
 
-    def restore(self, checkpoint_id: str, guard: Callable[[], None]) -> SessionRecord:
-        """Go on at a checkpoint. Its checksum is verified against what is in the file.
+        return self._change(lines, finish)
+
+    def knows_checkpoint(self, checkpoint_id: str) -> bool:
+        """Say whether the log itself has a checkpoint. The index must be up to date."""
+        return checkpoint_id in self._index.checkpoints
+
+    def prepare_restore(self, checkpoint_id: str) -> Change[SessionRecord]:
+        """Return the change that goes on at a checkpoint. The index must be up to date.
+
+        The checkpoint's checksum is verified against what is in the file.
 
         Raises:
             CheckpointNotFoundError: there is no such checkpoint.
             CheckpointMismatchError: it belongs to another session.
             CheckpointCorruptedError: it, or an entry that it covers, was changed.
         """
-        with self._lock:
-            index = self.refresh(repair=True)
-            checkpoint = index.checkpoints.get(checkpoint_id)
-            if checkpoint is None:
-                checkpoint = legacy.read_checkpoint(self._agent_fd(), checkpoint_id)
-            if checkpoint is None:
-                raise CheckpointNotFoundError
-            node = index.verified(checkpoint)
-            now = datetime.now(UTC)
-            adoption = self._adoption_lines(index)
-            entry = formats.restore_entry(
-                str(uuid.uuid4()),
-                index.entry_id(index.leaf),
-                formats.format_time(now),
-                checkpoint.id,
-                checkpoint.entry_id,
-                index.depth(node),
-            )
-            lines = [*adoption, entry]
-            end = self._write(lines, guard) + sum(len(line) + 1 for line in lines)
+        index = self._index
+        checkpoint = index.checkpoints.get(checkpoint_id)
+        if checkpoint is None:
+            checkpoint = legacy.read_checkpoint(self._agent_fd(), checkpoint_id)
+        if checkpoint is None:
+            raise CheckpointNotFoundError
+        node = index.verified(checkpoint)
+        now = datetime.now(UTC)
+        adoption = self._adoption_lines(index)
+        entry = formats.restore_entry(
+            new_id(),
+            index.entry_id(index.leaf),
+            formats.format_time(now),
+            checkpoint.id,
+            checkpoint.entry_id,
+            index.depth(node),
+        )
+        lines = [*adoption, entry]
+
+        def finish() -> SessionRecord:
+            self._index = index
             if adoption:
                 self._adopt(index)
+            size = index.size + _size(lines)
             index.moved(node, now)
-            index.size = end
+            index.size = size
             return self._record(index)
+
+        return self._change(lines, finish)
+
+    def prepare_create(self, lines: list[bytes]) -> Change[SessionRecord]:
+        """Return the change that makes the log, with its first lines."""
+
+        def finish() -> SessionRecord:
+            self._index = LogIndex(self.session_id)
+            feed_lines(self._index, b"\n".join(lines) + b"\n", 0)
+            return self._record(self._index)
+
+        self._index, self._stamp, self._legacy = LogIndex(self.session_id), None, {}
+        return self._change(lines, finish)
+
+    def create_durably(self, lines: list[bytes]) -> SessionRecord:
+        """Make the log without the help of a write-ahead log.
+
+        Raises:
+            FileExistsError: there is one.
+            OSError: nothing was made.
+        """
+        with self.lock:
+            record = self.apply(self.prepare_create(lines))
+            if self._durable and self._fd is not None:
+                try:
+                    os.fsync(self._fd)
+                    paths.sync(self._agent_fd())
+                except OSError:
+                    self._undo(self._fd, 0, creates=True)
+                    raise
+            return record
+
+    def apply(self, change: Change[R]) -> R:
+        """Write a change to the file and return its result.
+
+        Raises:
+            OSError: the file is as it was before.
+            StorageError: another program wrote to the file.
+            SessionNotFoundError: the session was deleted in between.
+        """
+        with self.lock:
+            if self.gone:
+                raise SessionNotFoundError
+            if self._index.size != change.begin and not change.creates:
+                raise StorageError("another program wrote to the session at the same time")
+            fd = self._writable(creates=change.creates)
+            try:
+                paths.write_all(fd, change.data)
+            except OSError:
+                self._undo(fd, change.begin, creates=change.creates)
+                raise
+            status = os.fstat(fd)
+            self._stamp = None
+            if status.st_nlink == 0:
+                raise SessionNotFoundError
+            if status.st_size != change.begin + len(change.data):
+                raise StorageError("another program wrote to the session at the same time")
+            result = change.finish()
+            self._stamp = stamp(status)
+            return result
+
+    def _writable(self, *, creates: bool) -> int:
+        if self._fd is not None and not creates:
+            return self._fd
+        self.close_fd()
+        agent = self._directories.open_agent(self.agent_name, create=creates)
+        flags = os.O_RDWR | os.O_APPEND | (os.O_CREAT | os.O_EXCL if creates else 0)
+        self._fd = paths.open_file(self._name, agent, flags)
+        self.opened(self)
+        return self._fd
+
+    def _undo(self, fd: int, size: int, *, creates: bool) -> None:
+        self._stamp = None  # whatever happens next, the file is read again
+        if creates:
+            with contextlib.suppress(OSError):
+                os.unlink(self._name, dir_fd=self._agent_fd())
+            self.close_fd()
+        else:
+            with contextlib.suppress(OSError):  # what is left is cut before the next change
+                paths.truncate(fd, size, durable=self._durable)
+
+    def _change(self, lines: list[bytes], finish: Callable[[], R]) -> Change[R]:
+        data = b"\n".join(lines) + b"\n"
+        formats.check_batch(len(data))
+        return Change(self, self._index.size, data, finish, creates=self._stamp is None)
 
     def delete(self) -> None:
         """Remove the log. What is beside it is the store's business."""
-        with self._lock:
+        with self.lock:
             agent = self._agent_fd()
             for name in (self._name, self._damaged_name):
                 with contextlib.suppress(FileNotFoundError):
@@ -157,6 +260,8 @@ class SessionLog(LogReader):
             legacy.delete_checkpoints(agent, self.session_id, durable=self._durable)
             if self._durable:
                 paths.sync(agent)
+            self.gone = True
+            self.close_fd()
             self._index, self._stamp, self._legacy = LogIndex(self.session_id), None, {}
 
     @property
@@ -171,7 +276,7 @@ class SessionLog(LogReader):
         Returns:
             What was done, for people.
         """
-        with self._lock:
+        with self.lock:
             agent = self._agent_fd()
             data = paths.read_file(self._name, agent) or b""
             lines = [line for line in data.split(b"\n") if line.strip()]
@@ -181,61 +286,15 @@ class SessionLog(LogReader):
                 self._name, agent, b"".join(line + b"\n" for line in kept), durable=self._durable
             )
             self._stamp = None
+            self.close_fd()
             return f"{len(lines) - len(kept)} damaged lines were set aside"
-
-    def create(self, lines: list[bytes]) -> SessionRecord:
-        """Make the log, with its first lines.
-
-        Raises:
-            FileExistsError: there is one.
-            StorageError: nothing was made.
-        """
-        with self._lock:
-            agent = self._directories.open_agent(self.agent_name, create=True)
-            fd = paths.open_file(self._name, agent, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
-            try:
-                paths.write_all(fd, b"\n".join(lines) + b"\n")
-                if self._durable:
-                    os.fsync(fd)
-                    paths.sync(agent)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    os.unlink(self._name, dir_fd=agent)
-                raise
-            finally:
-                os.close(fd)
-            self._index, self._stamp = LogIndex(self.session_id), None
-            return self.record()
-
-    def _write(self, lines: list[bytes], guard: Callable[[], None]) -> int:
-        """Append whole lines and return where they begin. After an error the file is as it was before."""
-        data = b"\n".join(lines) + b"\n"
-        formats.check_batch(len(data))
-        guard()
-        flags = os.O_WRONLY | os.O_APPEND | (os.O_CREAT if self._stamp is None else 0)
-        fd = paths.open_file(self._name, self._agent_fd(), flags)
-        begin = self._index.size
-        try:
-            try:
-                paths.write_all(fd, data)
-                if self._durable:
-                    os.fdatasync(fd)
-            except OSError:
-                self._stamp = None  # whatever happens next, the file is read again
-                paths.truncate(fd, begin, durable=self._durable)
-                raise
-            if flags & os.O_CREAT and self._durable:
-                paths.sync(self._agent_fd())
-            self._stamp = stamp_of(fd)
-        finally:
-            os.close(fd)
-        if self._stamp[1] != begin + len(data):
-            self._stamp = None
-            raise StorageError("another program wrote to the session at the same time")
-        return begin
 
     def _adoption_lines(self, index: LogIndex) -> list[bytes]:
         return [self._adoption(index)] if index.session is None else []
 
     def _adopt(self, index: LogIndex) -> None:
         index.session = self._adopted_session(index)
+
+
+def _size(lines: list[bytes]) -> int:
+    return sum(map(len, lines)) + len(lines)

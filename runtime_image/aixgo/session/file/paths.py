@@ -33,8 +33,13 @@ def storage_errors(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise StorageError(f"{what}: {reason}") from error
+        raise storage_error(what, error) from error
+
+
+def storage_error(what: str, error: OSError) -> StorageError:
+    """Return a StorageError that says what failed and why, without a path."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return StorageError(f"{what}: {reason}")
 
 
 def sync(fd: int) -> None:
@@ -100,14 +105,23 @@ class Directories:
             self._agents[agent_name] = fd
             return fd
 
+    def probe(self) -> None:
+        """Make sure that the base directory is there and can be written to. Raises OSError: it is not."""
+        fd = self.open_base(create=True)
+        if not os.access(".", os.R_OK | os.W_OK | os.X_OK, dir_fd=fd):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def opened_agent(self, agent_name: str) -> int | None:
+        """Return the descriptor of an agent's directory if it was opened. The directory may be gone."""
+        return self._agents.get(agent_name)
+
     def agent_names(self) -> list[str]:
         """Return the names of all agent directories, sorted. Links and strange names are left out."""
         try:
             base = self.open_base(create=False)
         except FileNotFoundError:
             return []
-        with os.scandir(base) as entries:
-            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        names = [entry.name for entry in listing(base) if entry.is_dir(follow_symlinks=False)]
         return sorted(name for name in names if validation.is_component(name))
 
     def close(self) -> None:
@@ -119,6 +133,21 @@ class Directories:
             if self._base_fd is not None:
                 os.close(self._base_fd)
                 self._base_fd = None
+
+
+def listing(dir_fd: int) -> list[os.DirEntry[str]]:
+    """Return what is in a directory."""
+    # Two that read through one descriptor, in different threads, would each see a part.
+    own = os.open(".", _DIRECTORY_FLAGS, dir_fd=dir_fd)
+    try:
+        with os.scandir(own) as entries:
+            found = list(entries)
+            # While the descriptor is there: links are resolved through it, and types that are not known.
+            for entry in found:
+                entry.is_dir(follow_symlinks=False)
+            return found
+    finally:
+        os.close(own)
 
 
 def is_link(name: str, dir_fd: int) -> bool:
@@ -158,6 +187,18 @@ def write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def write_at(fd: int, data: bytes, position: int) -> None:
+    """Write all of ``data`` at a position.
+
+    Raises:
+        OSError: not all of it could be written.
+    """
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, position)
+        view, position = view[written:], position + written
 
 
 def read_range(fd: int, start: int, end: int) -> bytes:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import threading
-import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aixgo.errors import (
     AixgoError,
@@ -19,17 +17,29 @@ from aixgo.errors import (
     SessionCorruptedError,
     SessionNotFoundError,
 )
+from aixgo.identifiers import new_id
 from aixgo.session import formats, validation
 from aixgo.session.file import legacy, paths
+from aixgo.session.file.journal import Journal
 from aixgo.session.file.lock import StoreLock
 from aixgo.session.file.log_writer import SessionLog
+from aixgo.session.file.open_files import OpenFiles
+from aixgo.session.file.owners import Owners
+from aixgo.session.file.verify import cut_torn_tail
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from aixgo.session.file.change import Change
     from aixgo.session.types import NewSession, Repair, SessionRecord
 
 _SUFFIX: Final = ".jsonl"
+
+#: What is kept in memory: about 3 kB a log and 60 bytes a message.
+_MOST_LOGS: Final = 12_000
+_MOST_MESSAGES: Final = 1_500_000
+_TRIM_EVERY: Final = 256
 
 _logger = logging.getLogger("aixgo.session.file")
 
@@ -37,9 +47,12 @@ _logger = logging.getLogger("aixgo.session.file")
 class FileStore:
     """The sessions below one directory."""
 
-    def __init__(self, base: Path, *, durable: bool, default_ttl: float) -> None:
+    def __init__(self, base: Path, *, durable: bool, default_ttl: float, log_size: int) -> None:
         self.directories = paths.Directories(base)
         self.lock = StoreLock(self.directories)
+        #: Where changes become durable. Not used when only the process is to be survived.
+        self.journal = Journal(self.directories, self.lock.check, log_size)
+        self._open_files = OpenFiles()
         self.durable = durable
         self.default_ttl = default_ttl
         #: What was put right since this object was made.
@@ -49,10 +62,13 @@ class FileStore:
         #: Session id -> agent, as far as it was looked up.
         self._homes: dict[str, str] = {}
         #: Sessions that the index on the disk does not know as they are.
-        self._changed: set[tuple[str, str]] = set()
+        #: With their entries, as far as their logs are not in memory any more.
+        self._changed: dict[tuple[str, str], dict[str, Any] | None] = {}
+        self._since_trim = 0
         self._guard = threading.RLock()
-        self._creation = threading.Lock()
-        self._owners = threading.Lock()
+        #: Held by whoever reads an index in order to write it.
+        self._indexing = threading.Lock()
+        self._owners = Owners()
 
     def recover(self) -> None:
         """Cut what a crash tore, if there was one and no writer is alive.
@@ -83,35 +99,25 @@ class FileStore:
             # What was read while others could write is read again.
             self._logs.clear()
             self._homes.clear()
-            self._recover_if_needed()
+            self._owners.forget()
+            try:
+                self._recover_if_needed()
+            except BaseException:
+                self.lock.release(clean=False)
+                raise
             return True
 
     def _recover_if_needed(self) -> None:
+        for repair in self.journal.recover():
+            self.note(repair)
         if not self.lock.left_by_a_crash:
             return
         for agent_name in self.directories.agent_names():
             agent = self.directories.open_agent(agent_name)
             for session_id in self._log_ids(agent):
                 with contextlib.suppress(FileNotFoundError, InvalidPathComponentError):
-                    self._recover_session(agent, agent_name, session_id)
+                    cut_torn_tail(self.log(agent_name, session_id), agent)
         self.lock.left_by_a_crash = False
-
-    def _recover_session(self, agent: int, agent_name: str, session_id: str) -> None:
-        fd = paths.open_file(session_id + _SUFFIX, agent, os.O_RDONLY)
-        try:
-            size = os.fstat(fd).st_size
-            whole = size > 0 and os.pread(fd, 1, size - 1) == b"\n"
-        finally:
-            os.close(fd)
-        if whole:
-            return
-        try:
-            self.log(agent_name, session_id).refresh(repair=True)
-        except SessionNotFoundError:
-            # The creation never came to its end, nobody was told of this session.
-            os.unlink(session_id + _SUFFIX, dir_fd=agent)
-        except AixgoError as error:
-            _logger.warning("session %s of agent %s: %s", session_id, agent_name, error)
 
     def note(self, repair: Repair) -> None:
         """Remember and log something that was put right."""
@@ -126,7 +132,7 @@ class FileStore:
             key = (agent_name, session_id)
             log = self._logs.get(key)
             if log is None:
-                log = self._logs[key] = SessionLog(
+                log = SessionLog(
                     self.directories,
                     agent_name,
                     session_id,
@@ -135,7 +141,37 @@ class FileStore:
                     is_writer=lambda: self.lock.held,
                     report=self.note,
                 )
+                log.opened = self._open_files.opened
+                self._logs[key] = log
+                self._since_trim += 1
+                if self._since_trim >= _TRIM_EVERY:
+                    self._since_trim = 0
+                    self._trim()
             return log
+
+    def _trim(self) -> None:
+        """Forget the logs that were opened first when there are too many, or too many messages in them."""
+        messages = sum(log.node_count for log in self._logs.values())
+        for key, log in list(self._logs.items())[:-_TRIM_EVERY]:
+            if len(self._logs) <= _MOST_LOGS and messages <= _MOST_MESSAGES:
+                break
+            if not log.lock.acquire(blocking=False):
+                continue
+            try:
+                if self._changed.get(key, {}) is None:
+                    self._changed[key] = log.index_entry()
+            except (OSError, AixgoError):
+                continue
+            finally:
+                log.lock.release()
+            messages -= log.node_count
+            self._open_files.closed(log)
+            del self._logs[key]
+
+    def hot(self, session_id: str) -> SessionLog | None:
+        """Return the log of a session if this process knows it. Does not block."""
+        agent_name = self._homes.get(session_id)
+        return None if agent_name is None else self._logs.get((agent_name, session_id))
 
     def find(self, session_id: str) -> SessionLog:
         """Return the log of an existing session.
@@ -209,52 +245,69 @@ class FileStore:
                 continue  # deleted in the meantime
             except (SessionCorruptedError, InvalidPathComponentError) as error:
                 _logger.warning("session %s of agent %s: %s", session_id, agent_name, error)
-        records.sort(
-            key=lambda record: record.updated_at, reverse=True
-        )  # stable: equal times stay in order of id
-        return records
+        return legacy.newest_first(records)
 
     @staticmethod
     def _log_ids(agent: int) -> list[str]:
-        with os.scandir(agent) as entries:
-            names = [entry.name for entry in entries if entry.name.endswith(_SUFFIX)]
+        names = [entry.name for entry in paths.listing(agent) if entry.name.endswith(_SUFFIX)]
         ids = [name.removesuffix(_SUFFIX) for name in names]
         return [session_id for session_id in ids if validation.is_component(session_id)]
 
     # -- changing sessions (the caller holds the store's lock) -------------------------------------------
 
-    def create(self, session: NewSession) -> SessionRecord:
-        """Make a session.
+    def prepare_create(self, session: NewSession) -> Change[SessionRecord]:
+        """Return the change that makes a session.
 
         Raises:
             SessionConflictError: there is one with this id.
         """
         ttl = self.default_ttl if session.ttl_seconds is None else float(session.ttl_seconds)
         now = formats.format_time(datetime.now(UTC))
-        header = formats.session_entry(str(uuid.uuid4()), now, session, ttl)
-        return self.create_log(session.agent_name, session.id, [header])
+        header = formats.session_entry(new_id(), now, session, ttl)
+        return self._new_log(session.agent_name, session.id).prepare_create([header])
 
-    def create_log(self, agent_name: str, session_id: str, lines: list[bytes]) -> SessionRecord:
-        """Make a session out of the lines of its log. Raises as :meth:`create`."""
-        with self._creation:
-            self.lock.check()
-            with contextlib.suppress(SessionNotFoundError):
-                self.find(session_id)
-                raise SessionConflictError("session already exists")
-            record = self.log(agent_name, session_id).create(lines)
-            self._homes[session_id] = agent_name
-            self._changed.add((agent_name, session_id))
-            return record
+    def import_log(self, agent_name: str, session_id: str, lines: list[bytes]) -> SessionRecord:
+        """Make a session out of the lines of its log. Raises as :meth:`prepare_create`."""
+        self.lock.check()
+        record = self._new_log(agent_name, session_id).create_durably(lines)
+        self.created(record)
+        return record
 
-    def get_or_create(self, session: NewSession) -> SessionRecord:
-        """Return the newest session of the agent and the user, or make one."""
-        with self._owners:
-            records = self.records(session.agent_name, session.user_id)
-            return records[0] if records else self.create(session)
+    def _new_log(self, agent_name: str, session_id: str) -> SessionLog:
+        with contextlib.suppress(SessionNotFoundError):
+            self.find(session_id)
+            raise SessionConflictError("session already exists")
+        self.directories.open_agent(agent_name, create=True)
+        return self.log(agent_name, session_id)
+
+    def created(self, record: SessionRecord) -> None:
+        """Note a session that was made."""
+        self._homes[record.id] = record.agent_name
+        self._changed[record.agent_name, record.id] = None
+        self._owners.add(record.agent_name, record.user_id, record.id)
+
+    def newest(self, agent_name: str, user_id: str) -> SessionRecord | None:
+        """Return the most recently updated session of an agent and a user. The caller is the writer."""
+        if not self._owners.knows(agent_name):
+            self._owners.learn(agent_name, self._owned(agent_name))
+        found = []
+        for session_id in self._owners.sessions(agent_name, user_id):
+            with contextlib.suppress(SessionNotFoundError, SessionCorruptedError, InvalidPathComponentError):
+                record = self.find(session_id).record()
+                if (record.agent_name, record.user_id) == (agent_name, user_id):
+                    found.append(record)
+        return legacy.newest_first(found)[0] if found else None
+
+    def _owned(self, agent_name: str) -> Iterator[tuple[str, str]]:
+        for session_id in self.session_ids(agent_name):
+            with contextlib.suppress(SessionNotFoundError, SessionCorruptedError, InvalidPathComponentError):
+                owner = self.log(agent_name, session_id).owner()
+                if owner:
+                    yield owner, session_id
 
     def changed(self, log: SessionLog) -> None:
         """Note that the index is behind a log."""
-        self._changed.add((log.agent_name, log.session_id))
+        self._changed[log.agent_name, log.session_id] = None
 
     def delete(self, session_id: str) -> None:
         """Remove a session and all that belongs to it.
@@ -269,21 +322,26 @@ class FileStore:
     def _delete(self, log: SessionLog) -> None:
         # First the index: were the log gone first, a crash in between would leave the user's name behind.
         agent = self.directories.open_agent(log.agent_name)
-        index = legacy.read_index(agent) or {}
-        if index.pop(log.session_id, None) is not None:
-            legacy.write_index(agent, index, durable=self.durable)
+        with self._indexing:
+            index = legacy.read_index(agent) or {}
+            if index.pop(log.session_id, None) is not None:
+                legacy.write_index(agent, index, durable=self.durable)
+        with contextlib.suppress(AixgoError):
+            self._owners.remove(log.agent_name, log.record().user_id, log.session_id)
         log.delete()
+        key = (log.agent_name, log.session_id)
         with self._guard:
-            self._logs.pop((log.agent_name, log.session_id), None)
+            self._logs.pop(key, None)
             self._homes.pop(log.session_id, None)
-            self._changed.discard((log.agent_name, log.session_id))
+            self._changed.pop(key, None)
+        self.journal.forget(key)
 
     def _remove_expired(self, log: SessionLog) -> None:
         if self.lock.held:
             with contextlib.suppress(FileNotFoundError, SessionNotFoundError):
                 self._delete(log)
 
-    def refuse_foreign_checkpoint(self, checkpoint_id: str, log: SessionLog) -> None:
+    def refuse_foreign_checkpoint(self, checkpoint_id: str, own_id: str) -> None:
         """Look for a checkpoint in all other sessions.
 
         Raises:
@@ -291,7 +349,7 @@ class FileStore:
         """
         for agent_name in self.directories.agent_names():
             for session_id in self.session_ids(agent_name):
-                if session_id == log.session_id:
+                if session_id == own_id:
                     continue
                 with contextlib.suppress(
                     SessionNotFoundError, SessionCorruptedError, InvalidPathComponentError
@@ -305,9 +363,7 @@ class FileStore:
         Raises:
             OSError: it is not.
         """
-        fd = self.directories.open_base(create=True)
-        if not os.access(".", os.R_OK | os.W_OK | os.X_OK, dir_fd=fd):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        self.directories.probe()
 
     # -- the index ---------------------------------------------------------------------------------------
 
@@ -318,23 +374,27 @@ class FileStore:
                 self._write_indexes()
         except (OSError, AixgoError) as error:  # it is only an index
             _logger.warning("index of the session store was not written: %s", error)
+        clean = False
+        try:
+            self.journal.close()
+            clean = True
+        except (OSError, AixgoError) as error:  # whoever opens the store next recovers it
+            _logger.warning("the write-ahead log of the session store is left: %s", error)
         finally:
-            self.lock.release()
+            self._open_files.close()
+            self.lock.release(clean=clean)
             self.directories.close()
 
     def _write_indexes(self) -> None:
         for agent_name in self.directories.agent_names():
+            changed = {
+                session_id: entry for (name, session_id), entry in self._changed.items() if name == agent_name
+            }
+
+            def entry_of(session_id: str, agent_name: str = agent_name) -> dict[str, Any] | None:
+                with contextlib.suppress(SessionNotFoundError, SessionCorruptedError):
+                    return self.log(agent_name, session_id).index_entry()
+                return None
+
             agent = self.directories.open_agent(agent_name)
-            index = legacy.read_index(agent)
-            wanted = {session_id for name, session_id in self._changed if name == agent_name}
-            if index is not None and not wanted:
-                continue
-            known = index or {}
-            ids = self._log_ids(agent)
-            kept = {key: entry for key, entry in known.items() if key in ids or legacy.is_without_log(entry)}
-            for session_id in ids:
-                if session_id in wanted or session_id not in kept:
-                    with contextlib.suppress(SessionNotFoundError, SessionCorruptedError):
-                        kept[session_id] = legacy.index_entry(self.log(agent_name, session_id).record())
-            if kept or known:
-                legacy.write_index(agent, kept, durable=self.durable)
+            legacy.bring_up_to_date(agent, self._log_ids(agent), changed, entry_of, durable=self.durable)

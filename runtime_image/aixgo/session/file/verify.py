@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from typing import TYPE_CHECKING
 
 from aixgo.errors import AixgoError, SessionCorruptedError, SessionNotFoundError
-from aixgo.session.file import legacy
+from aixgo.session.file import legacy, paths
 from aixgo.session.types import Repair
 
 if TYPE_CHECKING:
     from aixgo.session.file.log_writer import SessionLog
     from aixgo.session.file.store import FileStore
+
+_logger = logging.getLogger("aixgo.session.file")
 
 
 def verify_files(store: FileStore, *, repair: bool) -> list[tuple[Repair, bool]]:
@@ -42,6 +46,7 @@ def _verify_log(store: FileStore, log: SessionLog, *, repair: bool) -> tuple[Rep
         if not repair:
             return Repair(log.agent_name, log.session_id, str(error)), False
         store.lock.check()
+        store.journal.rotate()  # what it says of this file would not be right any more
         text = f"{error}: {log.salvage()}"
         store.changed(log)
         return Repair(log.agent_name, log.session_id, text), True
@@ -53,3 +58,27 @@ def _verify_log(store: FileStore, log: SessionLog, *, repair: bool) -> tuple[Rep
         text = f"{log.torn_bytes} bytes at the end are an entry that was never completed"
         return Repair(log.agent_name, log.session_id, text), False
     return None
+
+
+def cut_torn_tail(log: SessionLog, agent_fd: int) -> None:
+    """Cut what a crash tore at the end of a log. The caller is the writer.
+
+    Raises:
+        OSError: it could not be done.
+    """
+    name = f"{log.session_id}.jsonl"
+    fd = paths.open_file(name, agent_fd, os.O_RDONLY)
+    try:
+        size = os.fstat(fd).st_size
+        whole = size > 0 and os.pread(fd, 1, size - 1) == b"\n"
+    finally:
+        os.close(fd)
+    if whole:
+        return
+    try:
+        log.refresh(repair=True)
+    except SessionNotFoundError:
+        # The creation never came to its end, nobody was told of this session.
+        os.unlink(name, dir_fd=agent_fd)
+    except AixgoError as error:
+        _logger.warning("session %s of agent %s: %s", log.session_id, log.agent_name, error)

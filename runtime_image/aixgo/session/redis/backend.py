@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from aixgo.errors import SessionConflictError, SessionNotFoundError
+from aixgo.errors import SessionConflictError, SessionNotFoundError, StorageError
 from aixgo.session.redis import connection, records, transfer
-from aixgo.session.redis.calls import run_script
-from aixgo.session.redis.history import RedisHistory
 from aixgo.session.redis.options import RedisOptions, parse_url
 from aixgo.session.redis.scripts import script
+from aixgo.session.redis.verify import RedisVerification
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 _IMPORT_BATCH: Final = 1 << 20
 
 
-class RedisBackend(RedisHistory):
+class RedisBackend(RedisVerification):
     """Sessions in a Redis, for any number of processes at once. Redis 6.2 or newer; a Lua script per change.
 
     Args:
@@ -113,10 +112,14 @@ class RedisBackend(RedisHistory):
                 return None
         if answer[0] == b"exists":
             return None
-        fixed = records.Fixed(
-            session.agent_name, session.user_id, int(answer[1]), dict(session.metadata), ttl_ms
-        )
-        self._remember(session.id, fixed)
+        meta = {
+            b"agentName": session.agent_name.encode(),
+            b"userId": session.user_id.encode(),
+            b"metadata": metadata,
+            b"createdAt": answer[1],
+            b"ttl": str(ttl_ms).encode(),
+        }
+        fixed = self._remember(session.id, meta)
         record = records.record_of(session.id, fixed, *answer[2:6])
         await self._indexes.put(record, wait=True)
         return record
@@ -152,13 +155,13 @@ class RedisBackend(RedisHistory):
     async def delete(self, session_id: str) -> None:
         """Remove a session: every key, and its places in the indexes."""
         fixed = await self._fixed_of(session_id)
-        keys = self._session_keys(session_id, fixed.agent_name, fixed.user_id)
+        keys = fixed.keys
         tries = 0
 
         async def work(client: Client, attempt: int) -> Any:
             nonlocal tries
             tries = attempt
-            return await run_script(client, script("delete"), keys, [session_id, fixed.agent_name])
+            return await self._calls.once(client, script("delete"), keys, [session_id, fixed.agent_name])
 
         deleted = await self._calls.call(work)
         self._fixed.pop(session_id, None)
@@ -179,12 +182,21 @@ class RedisBackend(RedisHistory):
             pass
         else:
             raise SessionConflictError("session already exists")
-        await self._calls.call(lambda client, _: self._send(client, session_id, new))
+        nonce = uuid.uuid4().hex
         keys = self._session_keys(session_id, agent_name, new.user_id)
         fields = [part for pair in new.meta.items() for part in pair]
-        args = [session_id, agent_name, new.created_at, new.updated_at, new.ttl_ms, *fields]
-        if not await self._run("import", keys, args):
-            raise SessionConflictError("session already exists")
+        parts = (new.entries, new.checkpoints, new.turns, new.events)
+        args = [session_id, agent_name, new.created_at, new.updated_at, new.ttl_ms, nonce]
+        args += [*map(len, parts), *fields]
+        for _ in range(4):  # a part that was sent twice, because its answer was lost, may have come twice
+            await self._calls.call(lambda client, _: self._send(client, session_id, new))
+            done = await self._run("import", keys, args)
+            if not done:
+                raise SessionConflictError("session already exists")
+            if done > 0:
+                break
+        else:
+            raise StorageError("the session could not be written in one piece")
         record = await self.load(session_id)
         await self._indexes.put(record, wait=True)
         return record

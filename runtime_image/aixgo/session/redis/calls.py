@@ -11,28 +11,39 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from redis import exceptions as redis_errors
 
 from aixgo.errors import StorageError
-from aixgo.session.redis.connection import reauthenticate
+from aixgo.session.redis.connection import MultiplexedRedis
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from aixgo.session.redis.connection import Client
+    from aixgo.session.redis.options import RedisOptions
     from aixgo.session.redis.scripts import Script
 
 T = TypeVar("T")
 
 #: The connection is lost, or the server cannot answer for the moment. The call may or may not have been
 #: executed.
-_TRANSIENT: Final = (
+_LOST: Final = (
     redis_errors.ConnectionError,
     redis_errors.TimeoutError,
     redis_errors.ReadOnlyError,
+    redis_errors.MasterDownError,
     redis_errors.ClusterDownError,
     redis_errors.TryAgainError,
     redis_errors.RedisClusterException,
     OSError,
     TimeoutError,
 )
+
+
+class TooFewReplicasError(redis_errors.RedisError):
+    """A change was executed, but not enough replicas have it yet."""
+
+
+_TRANSIENT: Final = (*_LOST, TooFewReplicasError)
+#: How long one WAIT lasts at most: while it lasts, nothing else is answered on the connection.
+_LONGEST_WAIT_MS: Final = 250
 #: Kinds of connection errors that trying again does not help.
 _FINAL: Final = (
     redis_errors.AuthenticationError,
@@ -61,17 +72,36 @@ class Calls:
     A call is repeated when its answer was lost: scripts recognise what they did before.
     """
 
-    def __init__(self, client: Client, retry_timeout: float) -> None:
+    def __init__(self, client: Client, options: RedisOptions) -> None:
         self._client = client
-        self._retry_timeout = retry_timeout
+        self._retry_timeout = options.retry_timeout
+        self._min_replicas = options.min_replicas
+        self._wait_ms = max(1, min(_LONGEST_WAIT_MS, int(options.read_timeout * 500)))
 
-    async def run(self, script: Script, keys: list[str], args: list[Any]) -> Any:
+    async def run(self, script: Script, keys: Sequence[str], args: list[Any]) -> Any:
         """Run a script.
 
         Raises:
             StorageError: Redis did not do it, or nobody knows.
         """
-        return await self.call(lambda client, _: run_script(client, script, keys, args))
+        return await self.call(lambda client, _: self.once(client, script, keys, args))
+
+    async def once(self, client: Client, script: Script, keys: Sequence[str], args: list[Any]) -> Any:
+        """Run a script without trying again. A change is waited for on as many replicas as options say."""
+        if not self._min_replicas or not script.changes:
+            return await run_script(client, script, keys, args)
+        # WAIT counts the replicas that have everything that this connection's last command saw: also when the
+        # script only recognised what an earlier attempt did.
+        assert isinstance(client, MultiplexedRedis)  # noqa: S101 - the options refuse a cluster
+        wait = {"replicas": self._min_replicas, "milliseconds": self._wait_ms}
+        rest = (len(keys), *keys, *args)
+        try:
+            answer, replicas = await client.execute_and_wait("EVALSHA", script.sha, *rest, **wait)
+        except redis_errors.NoScriptError:
+            answer, replicas = await client.execute_and_wait("EVAL", script.text, *rest, **wait)
+        if replicas < self._min_replicas:
+            raise TooFewReplicasError
+        return answer
 
     async def call(self, work: Callable[[Client, int], Awaitable[T]]) -> T:
         """Do something with the client; ``work`` learns how often it was tried. Raises as :meth:`run`."""
@@ -86,20 +116,18 @@ class Calls:
                 pause = min(1.0, 0.02 * 2**attempt) * random.uniform(0.5, 1.0)  # noqa: S311 - only spreads retries
                 if _is_hopeless(error) or time.monotonic() + pause > deadline:
                     raise storage_error(error) from error
-                if isinstance(error, redis_errors.ReadOnlyError):
-                    await reauthenticate(self._client)  # dial again: the master is another server now
             except redis_errors.RedisError as error:
                 raise storage_error(error) from error
             await asyncio.sleep(pause)
             attempt += 1
 
 
-async def run_script(client: Client, script: Script, keys: list[str], args: list[Any]) -> Any:
+async def run_script(client: Client, script: Script, keys: Sequence[str], args: list[Any]) -> Any:
     """Run a script by its SHA-1; send it when the server does not know it, as after a restart."""
     try:
-        return await client.evalsha(script.sha, len(keys), *keys, *args)
+        return await client.execute_command("EVALSHA", script.sha, len(keys), *keys, *args)
     except redis_errors.NoScriptError:
-        return await client.eval(script.text, len(keys), *keys, *args)
+        return await client.execute_command("EVAL", script.text, len(keys), *keys, *args)
 
 
 def storage_error(error: BaseException) -> StorageError:
@@ -114,6 +142,8 @@ def _describe(error: BaseException) -> str:
         if isinstance(cause, ssl.SSLError):
             reason = getattr(cause, "reason", None) or "handshake"
             return f"redis is not reachable: TLS failed ({reason})"
+    if isinstance(error, TooFewReplicasError):
+        return _REPLIES["NOREPLICAS"]
     if isinstance(error, redis_errors.RedisClusterException):
         return "redis cluster is not reachable"
     text = str(error)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from redis import exceptions as redis_errors
 from redis.asyncio import BlockingConnectionPool, Connection, Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
@@ -12,14 +14,19 @@ from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelMan
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 
+from aixgo.session.redis.link import Link, Multiplexer
 from aixgo.session.redis.options import RedisTLS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import asyncio
+    from collections.abc import Mapping, Sequence
 
     from aixgo.session.redis.options import Address, RedisOptions
 
 Client = Redis | RedisCluster
+
+#: A peer that is gone is noticed although nothing is sent.
+_KEEPALIVE: Final = {socket.TCP_KEEPIDLE: 15, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
 
 
 class Credentials(CredentialProvider):
@@ -60,7 +67,39 @@ def tls_context(tls: RedisTLS) -> ssl.SSLContext:
     return context
 
 
-class _TLSArguments(Connection):
+class _Handover(Connection):
+    """A connection whose socket can be taken over when it is connected and authenticated."""
+
+    async def link(self, timeout: float) -> Link:
+        """Connect, and go on as a link.
+
+        Raises:
+            redis.RedisError: it cannot be connected.
+        """
+        try:
+            await self.connect()  # type: ignore[no-untyped-call]
+            writer = self._writer
+            if writer is None:  # lost since
+                raise redis_errors.ConnectionError("connection lost")
+            link = Link(timeout)
+            # The writer stays with the link: it closes the transport when nobody holds it any more.
+            link.attach(cast("asyncio.Transport", writer.transport), writer)
+        except BaseException:
+            await self.disconnect(nowait=True)
+            raise
+        self._reader = self._writer = None
+        return link
+
+
+class PlainConnection(_Handover):
+    """A connection without TLS."""
+
+
+class SentinelPlainConnection(_Handover, SentinelManagedConnection):
+    """A connection without TLS to the master that the sentinels name."""
+
+
+class _TLSArguments(_Handover):
     """Dials with TLS.
 
     Not redis-py's own TLS: that cannot check another name than the host, nor read files again.
@@ -85,6 +124,64 @@ class SentinelTLSConnection(_TLSArguments, SentinelManagedConnection):
     """A connection with TLS to the master that the sentinels name."""
 
 
+class MultiplexedRedis(Redis):
+    """redis-py's client with all its commands on one connection."""
+
+    def __init__(self, pool: Any, timeout: float) -> None:
+        super().__init__(connection_pool=pool)
+
+        async def dial() -> Link:
+            connection: _Handover = pool.make_connection()
+            return await connection.link(timeout)
+
+        self._multiplexer = Multiplexer(dial)
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send a command and return its answer."""
+        return self._decoded(args[0], await self._multiplexer.execute(args), options)
+
+    async def together(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Send commands in one write and return their answers."""
+        answers = await self._multiplexer.together(list(commands))
+        return [
+            self._decoded(command[0], answer, {}) for command, answer in zip(commands, answers, strict=True)
+        ]
+
+    async def execute_and_wait(self, *command: Any, replicas: int, milliseconds: int) -> tuple[Any, int]:
+        """Return the answer to a command, and how many replicas have what it saw.
+
+        All commands of one tick share one WAIT.
+        """
+        wait = ("WAIT", replicas, milliseconds)
+        answer, count = await self._multiplexer.execute_then(command, wait)
+        return answer, int(count)
+
+    def _decoded(self, name: str, answer: Any, options: dict[str, Any]) -> Any:
+        options.pop("keys", None)  # redis-py's own cache wants it
+        callback = self.response_callbacks.get(name)
+        return answer if callback is None else callback(answer, **options)
+
+    def renew(self) -> None:
+        """Dial again before the next command."""
+        self._multiplexer.renew()
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """Close the connection."""
+        await self._multiplexer.close()
+        await super().aclose(close_connection_pool)
+
+
+async def together(client: Client, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Run commands, such as ``("HGETALL", key)``, that do not depend on each other, in one round trip."""
+    if isinstance(client, MultiplexedRedis):
+        return await client.together(commands)
+    pipeline: Any = client.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*command)
+    answers: list[Any] = await pipeline.execute()
+    return answers
+
+
 def connect(addresses: list[Address], options: RedisOptions, credentials: Credentials) -> Client:
     """Return a client. It dials when it is first used; retrying is the caller's business."""
     shared: dict[str, Any] = {
@@ -94,6 +191,8 @@ def connect(addresses: list[Address], options: RedisOptions, credentials: Creden
         "client_name": "aixgo",
         "driver_info": None,
         "protocol": 2,
+        "socket_keepalive": True,
+        "socket_keepalive_options": _KEEPALIVE,
     }
     tls = _tls(options)
     if options.cluster:
@@ -107,12 +206,12 @@ def connect(addresses: list[Address], options: RedisOptions, credentials: Creden
     pool = BlockingConnectionPool(
         max_connections=options.pool_size,
         timeout=options.read_timeout,
-        connection_class=Connection if tls is None else TLSConnection,
+        connection_class=PlainConnection if tls is None else TLSConnection,
         host=host,
         port=port,
         **shared,
     )
-    return Redis.from_pool(pool)
+    return MultiplexedRedis(pool, options.read_timeout)
 
 
 def _sentinel(
@@ -145,10 +244,10 @@ def _sentinel(
         master,
         manager,
         max_connections=options.pool_size,
-        connection_class=SentinelManagedConnection if tls is None else SentinelTLSConnection,
+        connection_class=SentinelPlainConnection if tls is None else SentinelTLSConnection,
         **shared,
     )
-    return Redis.from_pool(pool)
+    return MultiplexedRedis(pool, options.read_timeout)
 
 
 def _cluster(
@@ -174,9 +273,8 @@ async def reauthenticate(client: Client) -> None:
             node.update_active_connections_for_reconnect()
             await node.disconnect_free_connections()
         return
-    pool: Any = client.connection_pool
-    await pool.update_active_connections_for_reconnect()
-    await pool.disconnect(inuse_connections=False)
+    if isinstance(client, MultiplexedRedis):
+        client.renew()
 
 
 async def disconnect(client: Client) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aixgo.errors import (
     CheckpointCorruptedError,
+    CheckpointNotFoundError,
     SessionConflictError,
     SessionNotFoundError,
     StorageClosedError,
@@ -23,7 +24,7 @@ from aixgo.session.redis.options import RedisOptions, parse_addresses
 from aixgo.session.redis.scripts import script
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from aixgo.session.redis.connection import Client
     from aixgo.session.types import SessionRecord
@@ -43,7 +44,7 @@ class RedisCore:
         self._credentials = connection.Credentials(self._options.username, self._options.password)
         addresses = parse_addresses(address)
         self._client: Client = connection.connect(addresses, self._options, self._credentials)
-        self._calls = Calls(self._client, self._options.retry_timeout)
+        self._calls = Calls(self._client, self._options)
         self._indexes = Indexes(self._calls, self._keys, is_cluster=self._options.cluster)
         self._leases = LocalLeases()
         self._lease_ms = int(self._options.lease_seconds * 1000)
@@ -61,7 +62,7 @@ class RedisCore:
         if not meta:
             self._fixed.pop(session_id, None)
             raise SessionNotFoundError
-        self._remember(session_id, records.fixed_of(meta))
+        self._remember(session_id, meta)
         return records.record_of_meta(session_id, meta)
 
     async def scan(self, pattern: str) -> AsyncIterator[str]:
@@ -87,18 +88,14 @@ class RedisCore:
         self._check_open()
 
         async def work(client: Client, _: int) -> list[Any]:
-            pipeline: Any = client.pipeline(transaction=False)
-            for name, *arguments in commands:
-                getattr(pipeline, name)(*arguments)
-            answers: list[Any] = await pipeline.execute()
-            return answers
+            return await connection.together(client, commands)
 
         return await self._calls.call(work) if commands else []
 
     async def _change(self, session_id: str, name: str, args: list[Any]) -> SessionRecord:
         """Run a script that changes a session. While somebody else's turn is running, wait."""
         fixed = await self._fixed_of(session_id)
-        keys = self._session_keys(session_id, fixed.agent_name, fixed.user_id)
+        keys = fixed.keys
         deadline = time.monotonic() + _BUSY_TIMEOUT
         attempt = 0
         while True:
@@ -116,6 +113,8 @@ class RedisCore:
             raise SessionConflictError(f"session is at version {rest[0].decode()}, not {args[2]}")
         if status == b"lost":
             raise SessionConflictError("the lease of this turn was lost")
+        if status == b"unknown":
+            raise CheckpointNotFoundError
         if status == b"changed":
             raise CheckpointCorruptedError
         created_at, *state = rest
@@ -131,7 +130,7 @@ class RedisCore:
         else:
             await asyncio.sleep(pause(attempt, left_ms))
 
-    async def _run(self, name: str, keys: list[str], args: list[Any]) -> Any:
+    async def _run(self, name: str, keys: Sequence[str], args: list[Any]) -> Any:
         self._check_open()
         return await self._calls.run(script(name), keys, args)
 
@@ -149,11 +148,14 @@ class RedisCore:
             fixed = self._fixed[session_id]
         return fixed
 
-    def _remember(self, session_id: str, fixed: records.Fixed) -> None:
+    def _remember(self, session_id: str, meta: Mapping[bytes, bytes]) -> records.Fixed:
+        agent_name, user_id = meta[b"agentName"].decode(), meta.get(b"userId", b"").decode()
+        fixed = records.fixed_of(meta, self._session_keys(session_id, agent_name, user_id))
         self._fixed[session_id] = fixed
         self._fixed.move_to_end(session_id)
         if len(self._fixed) > _REMEMBERED:
             self._fixed.popitem(last=False)
+        return fixed
 
     def _check_open(self) -> None:
         if self._closed:

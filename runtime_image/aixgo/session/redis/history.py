@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,9 +11,9 @@ from aixgo.errors import (
     CheckpointNotFoundError,
     SessionNotFoundError,
 )
+from aixgo.identifiers import new_id
 from aixgo.session import formats
 from aixgo.session.redis import records, transfer
-from aixgo.session.redis.keys import ranges
 from aixgo.session.redis.leasing import RedisLeasing
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class RedisHistory(RedisLeasing):
         ]
         size = 0
         for message in append.messages:
-            entry_id = str(uuid.uuid4())
+            entry_id = new_id()
             raw = formats.encode_entry(entry_id, "", timestamp, formats.MESSAGE, message.to_dict())
             head = len('{"id":""') + len(entry_id)
             args += [entry_id, raw[:head], raw[head:], formats.content_digest(raw, None)]
@@ -122,7 +121,7 @@ class RedisHistory(RedisLeasing):
     ) -> Checkpoint:
         """Make a checkpoint of the current branch: one call."""
         fixed = await self._fixed_of(session_id)
-        keys = self._session_keys(session_id, fixed.agent_name, fixed.user_id)
+        keys = fixed.keys
         body = records.checkpoint_body(checkpoint_id, datetime.now(UTC), metadata)
         answer = await self._run("checkpoint", keys, [session_id, checkpoint_id, body])
         if answer[0] != b"ok":
@@ -151,52 +150,27 @@ class RedisHistory(RedisLeasing):
     async def restore(
         self, session_id: str, checkpoint_id: str, *, lease: Lease | None = None
     ) -> SessionRecord:
-        """Go on at a checkpoint. What it covers is read and verified."""
-        stored = await self._verified(session_id, checkpoint_id)
-        entry = formats.restore_entry(
-            str(uuid.uuid4()),
-            "",
-            formats.format_time(datetime.now(UTC)),
-            checkpoint_id,
-            stored.checkpoint.entry_id,
-            stored.count,
-        )
+        """Go on at a checkpoint: one call, which verifies the record and the newest entries it covers."""
+        now = formats.format_time(datetime.now(UTC))
+        entry = formats.restore_entry(new_id(), "", now, checkpoint_id, "", 0)
+        # The script fills in the leaf and the number of messages.
+        before, leaf, between = entry.rpartition(b'"entryId":"')
+        between, behind = between.removesuffix(b"0}}"), b"}}"
         args = [
             session_id,
-            str(uuid.uuid4()),
+            new_id(),
             lease.token if lease is not None else "",
             checkpoint_id,
-            stored.raw,
-            entry,
-            stored.leaf,
-            stored.chain,
-            stored.count,
-            stored.places,
+            before + leaf,
+            between,
+            behind,
         ]
-        return await self._change(session_id, "restore", args)
-
-    async def _verified(self, session_id: str, checkpoint_id: str) -> records.StoredCheckpoint:
-        self._check_open()
-
-        async def find(client: Client, _: int) -> Any:
-            return await client.hget(self._keys.part(session_id, "checkpoints"), checkpoint_id)
-
-        raw = await self._calls.call(find)
-        if raw is None:
-            await self.load(session_id)
+        try:
+            return await self._change(session_id, "restore", args)
+        except CheckpointNotFoundError:
             if await self._indexes.has_checkpoint(checkpoint_id):
-                raise CheckpointMismatchError
-            raise CheckpointNotFoundError
-        stored = records.parse_checkpoint(session_id, raw)
-
-        async def read(client: Client, _: int) -> Any:
-            entries: list[Any] = []
-            for first, last in ranges(stored.places):
-                entries += await client.lrange(self._keys.part(session_id, "entries"), first, last - 1)
-            return entries
-
-        records.verify_checkpoint(stored, await self._calls.call(read))
-        return stored
+                raise CheckpointMismatchError from None
+            raise
 
     async def _snapshot(self, session_id: str) -> transfer.Snapshot:
         snapshot = transfer.Snapshot.of(await self._run("export", self._keys.session(session_id), []))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aixgo.errors import StorageError
 from aixgo.session.redis import records
+from aixgo.session.redis.connection import together
 from aixgo.session.redis.scripts import script
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Indexes:
             if limit and len(found) >= offset + limit and not self._is_cluster:
                 break
             chunk = ids[place : place + _CHUNK]
-            metas = await self._of_each(chunk, "meta", "hgetall")
+            metas = await self._of_each(chunk, "meta", "HGETALL")
             for session_id, meta in zip(chunk, metas, strict=True):
                 if not meta:
                     gone.append(session_id)
@@ -70,8 +71,15 @@ class Indexes:
             if await self.list_sessions(name, None, 1, 0):
                 agents.append(name)
             else:
-                await self._change(self._keys.agents(), name, "", 0, "set")
+                await self._unlist(name)
         return agents
+
+    async def _unlist(self, agent_name: str) -> None:
+        keys = [self._keys.agents(), self._keys.agent(agent_name)]
+        if self._is_cluster:  # a session that is made meanwhile puts its agent back when it is changed
+            await self._change(keys[0], agent_name, "", 0, "set")
+        else:
+            await self._calls.run(script("unlist", alone=True), keys, [agent_name])
 
     async def has_checkpoint(self, checkpoint_id: str) -> bool:
         """Say whether some session has a checkpoint. Only asked to explain an error."""
@@ -79,7 +87,7 @@ class Indexes:
             ids = await self._members(self._keys.agent(agent_name))
             for place in range(0, len(ids), _CHUNK):
                 chunk = ids[place : place + _CHUNK]
-                if any(await self._of_each(chunk, "checkpoints", "hexists", checkpoint_id)):
+                if any(await self._of_each(chunk, "checkpoints", "HEXISTS", checkpoint_id)):
                     return True
         return False
 
@@ -100,6 +108,10 @@ class Indexes:
             return
         self._updates.add(update)
         update.add_done_callback(self._updates.discard)
+
+    async def heal(self, record: SessionRecord) -> None:
+        """Put a session in its place that is missing there, whatever the server is."""
+        await self._put(record)
 
     async def _put(self, record: SessionRecord) -> None:
         ttl_ms = int(record.ttl_seconds * 1000)
@@ -130,11 +142,8 @@ class Indexes:
         """Run a command on one key of each session, in one round trip."""
 
         async def work(client: Client, _: int) -> list[Any]:
-            pipeline: Any = client.pipeline(transaction=False)
-            for session_id in ids:
-                getattr(pipeline, command)(self._keys.part(session_id, part), *args)
-            answers: list[Any] = await pipeline.execute()
-            return answers
+            commands = [(command, self._keys.part(session_id, part), *args) for session_id in ids]
+            return await together(client, commands)
 
         return await self._calls.call(work)
 

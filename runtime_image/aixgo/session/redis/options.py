@@ -61,16 +61,23 @@ class RedisOptions:
     pool_size: int = 32
     #: How long a call goes on trying when the connection is lost or the server is failing over.
     retry_timeout: float = 5.0
+    #: A change is acknowledged when so many replicas have it. A failover loses nothing when that is every
+    #: replica that may become the master: Sentinel does not know exactly which one is ahead. Not with
+    #: ``cluster``. The Redis user needs the right to WAIT.
+    min_replicas: int = 0
     #: How long a turn stays alone after its process went away.
     lease_seconds: float = 10.0
 
     def __post_init__(self) -> None:
         validation.ttl_seconds(self.ttl)
         validation.not_negative("db", self.db)
+        validation.not_negative("min_replicas", self.min_replicas)
         if self.cluster and self.sentinel_master:
             raise ValueError("a Redis is either behind Sentinel or a Cluster, not both")
         if self.cluster and self.db:
             raise ValueError("a Redis Cluster has only database 0")
+        if self.cluster and self.min_replicas:
+            raise ValueError("min_replicas is not supported with a Redis Cluster")
         for name in ("dial_timeout", "read_timeout", "lease_seconds", "pool_size"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aixgo.errors import SessionCorruptedError
 from aixgo.session import formats
 from aixgo.session.log import index_lines
+from aixgo.session.redis.verify import literally
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ async def original_sessions(backend: RedisBackend, prefix: str = ORIGINAL_PREFIX
         SessionCorruptedError: a session is no session of Aixgo.
         StorageError: Redis does not answer.
     """
-    async for key in backend.scan(_literally(prefix) + "meta:*"):
+    async for key in backend.scan(literally(prefix) + "meta:*"):
         lines = await _lines(backend, prefix, key.removeprefix(f"{prefix}meta:"))
         if lines is not None:
             yield b"".join(line + b"\n" for line in lines)
@@ -37,10 +37,10 @@ async def original_sessions(backend: RedisBackend, prefix: str = ORIGINAL_PREFIX
 
 async def _lines(backend: RedisBackend, prefix: str, session_id: str) -> list[bytes] | None:
     meta, left_ms, entries, checkpoint_ids = await backend.read_together(
-        ("get", f"{prefix}meta:{session_id}"),
-        ("pttl", f"{prefix}meta:{session_id}"),
-        ("lrange", f"{prefix}entries:{session_id}", 0, -1),
-        ("smembers", f"{prefix}session-checkpoints:{session_id}"),
+        ("GET", f"{prefix}meta:{session_id}"),
+        ("PTTL", f"{prefix}meta:{session_id}"),
+        ("LRANGE", f"{prefix}entries:{session_id}", 0, -1),
+        ("SMEMBERS", f"{prefix}session-checkpoints:{session_id}"),
     )
     if meta is None:
         return None  # it expired meanwhile
@@ -51,7 +51,7 @@ async def _lines(backend: RedisBackend, prefix: str, session_id: str) -> list[by
     index.apply_original(metadata)
     lines: list[bytes] = list(entries)
     names = sorted(name.decode() for name in checkpoint_ids)
-    for raw in await backend.read_together(*(("get", f"{prefix}checkpoint:{name}") for name in names)):
+    for raw in await backend.read_together(*(("GET", f"{prefix}checkpoint:{name}") for name in names)):
         data = None if raw is None else _object(raw)
         if data is not None:
             lines.append(formats.checkpoint_entry(str(uuid.uuid4()), formats.checkpoint_of(data)))
@@ -77,8 +77,3 @@ def _object(raw: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def _literally(text: str) -> str:
-    """Return a pattern that matches only this text."""
-    return re.sub(r"([\\*?\[\]])", r"\\\1", text)

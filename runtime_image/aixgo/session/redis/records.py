@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -15,9 +15,12 @@ from aixgo.session.redis.keys import ranges
 from aixgo.session.types import Checkpoint, SessionRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: As in ``common.lua``.
+_WINDOW: Final = 16
+_WINDOW_BYTES: Final = 16384
 
 
 def moment(micros: int) -> datetime:
@@ -40,7 +43,7 @@ def escape(text: str) -> str:
 
 def unescape(text: str) -> str:
     """Undo :func:`escape`."""
-    return str(orjson.loads(f'"{text}"'))
+    return str(orjson.loads(f'"{text}"')) if "\\" in text else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +55,13 @@ class Fixed:
     created_at: int
     metadata: Mapping[str, Any]
     ttl_ms: int
+    #: :attr:`created_at` as a moment.
+    created: datetime
+    #: The keys that the session's scripts take.
+    keys: tuple[str, ...]
 
 
-def fixed_of(meta: Mapping[bytes, bytes]) -> Fixed:
+def fixed_of(meta: Mapping[bytes, bytes], keys: Sequence[str] = ()) -> Fixed:
     """Return what never changes from the fields of ``meta``."""
     metadata = orjson.loads(meta.get(b"metadata") or b"{}")
     return Fixed(
@@ -63,6 +70,8 @@ def fixed_of(meta: Mapping[bytes, bytes]) -> Fixed:
         created_at=int(meta[b"createdAt"]),
         metadata=metadata if isinstance(metadata, dict) else {},
         ttl_ms=int(meta.get(b"ttl") or 0),
+        created=moment(int(meta[b"createdAt"])),
+        keys=tuple(keys),
     )
 
 
@@ -74,7 +83,7 @@ def record_of(
         id=session_id,
         agent_name=fixed.agent_name,
         user_id=fixed.user_id,
-        created_at=moment(fixed.created_at),
+        created_at=fixed.created,
         updated_at=moment(int(updated_at)),
         message_count=int(message_count),
         version=int(version),
@@ -121,12 +130,29 @@ def checkpoint_body(checkpoint_id: str, timestamp: datetime, metadata: Mapping[s
     return orjson.dumps(body)
 
 
-def checkpoint_record(body: bytes, leaf: str, chain: str, count: int, places: str, length: int) -> bytes:
+def newest(entries: Iterable[bytes]) -> str:
+    """Return what a checkpoint is verified by at a restore: the SHA-1 of its newest entries.
+
+    The script of the same name computes it too. ``entries`` are the branch's, newest first.
+    """
+    texts: list[bytes] = []
+    size = 0
+    for entry in entries:
+        if len(texts) >= _WINDOW or size >= _WINDOW_BYTES:
+            break
+        texts.append(entry)
+        size += len(entry)
+    return hashlib.sha1(b"\n".join(texts), usedforsecurity=False).hexdigest()
+
+
+def checkpoint_record(
+    body: bytes, leaf: str, chain: str, count: int, places: str, length: int, window: str
+) -> bytes:
     """Return a record as the script makes it.
 
     All places are in the older ranges: its newest range is empty.
     """
-    fields = [body.decode(), leaf, chain, str(count), places, str(length), str(length)]
+    fields = [body.decode(), leaf, chain, str(count), places, str(length), str(length), window]
     text = "\n".join(fields)
     return f"{text}\n{_seal(text)}".encode()
 
@@ -139,7 +165,7 @@ def parse_checkpoint(session_id: str, raw: bytes) -> StoredCheckpoint:
     """
     try:
         text, _, seal = raw.decode().rpartition("\n")
-        body, leaf, chain, count, base, tail, end = text.split("\n")
+        body, leaf, chain, count, base, tail, end, _ = text.split("\n")
         if seal != _seal(text):
             raise CheckpointCorruptedError
         data = orjson.loads(body)
@@ -172,31 +198,6 @@ def parse_checkpoint(session_id: str, raw: bytes) -> StoredCheckpoint:
         return StoredCheckpoint(checkpoint, raw, leaf, chain, int(count), places)
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointCorruptedError from error
-
-
-def verify_checkpoint(stored: StoredCheckpoint, entries: list[bytes]) -> None:
-    """Check the entries that a checkpoint covers, oldest first.
-
-    Raises:
-        CheckpointCorruptedError: one is missing, was changed, or is not where it was.
-    """
-    chain, parent = formats.NO_CHAIN, ""
-    ids: list[str] = []
-    try:
-        for raw in entries:
-            entry = formats.decode_entry(raw)
-            if entry.get("parentId", "") != parent and stored.checkpoint.message_count is not None and ids:
-                raise CheckpointCorruptedError
-            parent = entry["id"]
-            ids.append(parent)
-            chain = formats.extend_chain(chain, formats.content_digest(raw, entry.get("parentId")))
-    except ValueError as error:
-        raise CheckpointCorruptedError from error
-    intact = chain == stored.chain and len(ids) == stored.count and parent == stored.checkpoint.entry_id
-    if intact and stored.checkpoint.message_count is None:
-        intact = formats.ids_checksum(ids) == stored.checkpoint.checksum
-    if not intact:
-        raise CheckpointCorruptedError
 
 
 def _seal(text: str) -> str:

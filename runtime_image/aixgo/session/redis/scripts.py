@@ -6,6 +6,9 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Final
+
+_CHANGES: Final = frozenset({"create", "append", "restore", "checkpoint", "delete", "import"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +18,11 @@ class Script:
     name: str
     text: str
     sha: str
+
+    @property
+    def changes(self) -> bool:
+        """Whether it changes what is stored; leases do not count."""
+        return self.name in _CHANGES
 
 
 @cache

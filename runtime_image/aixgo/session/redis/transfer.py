@@ -143,7 +143,6 @@ def from_lines(agent_name: str, session_id: str, lines: list[bytes]) -> Import:
         "chain": index.chain(index.leaf),
         "base": ranges_text(index.path(index.leaf)),
         "tail": str(index.node_count),
-        "nonce": "",
     }
     result = Import(
         agent_name=agent_name,
@@ -170,7 +169,7 @@ def _take(result: Import, index: LogIndex, line: bytes) -> None:
     elif entry["type"] == formats.CHECKPOINT:
         checkpoint = formats.checkpoint_of(data)
         try:
-            result.checkpoints[checkpoint.id] = _record(index, checkpoint, place)
+            result.checkpoints[checkpoint.id] = _record(index, checkpoint, result.entries)
         except (CheckpointCorruptedError, CheckpointMismatchError) as error:
             _logger.warning("session %s: checkpoint %s left out: %s", index.session_id, checkpoint.id, error)
             return
@@ -179,7 +178,7 @@ def _take(result: Import, index: LogIndex, line: bytes) -> None:
         result.events.append(_RESTORE + b"\n%d\n" % place + line)
 
 
-def _record(index: LogIndex, checkpoint: Checkpoint, length: int) -> bytes:
+def _record(index: LogIndex, checkpoint: Checkpoint, entries: list[bytes]) -> bytes:
     node = index.verified(checkpoint)
     body = records.checkpoint_body(checkpoint.id, checkpoint.timestamp, checkpoint.metadata)
     if checkpoint.message_count is None:
@@ -190,7 +189,8 @@ def _record(index: LogIndex, checkpoint: Checkpoint, length: int) -> bytes:
         index.chain(node),
         index.depth(node),
         ranges_text(index.path(node)),
-        length,
+        len(entries),
+        records.newest(entries[step] for step in index.backwards(node)),
     )
 
 

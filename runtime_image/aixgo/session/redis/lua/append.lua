@@ -2,29 +2,36 @@
 -- entry's JSON up to its id, the rest of it, and the SHA-256 of both.
 -- Returns {'ok', ...}, {'missing'}, {'conflict', version}, {'lost'} or {'busy', ms}.
 local session, commit, expected, token, key = unpack(ARGV, 1, 5)
-local found = redis.call('HMGET', META, 'agentName', 'version', 'messageCount', 'currentLeaf', 'chain', 'ttl')
-local agent, version, count, leaf, chain, ttl = unpack(found, 1, 6)
+local found = redis.call('HMGET', META, 'agentName', 'createdAt', 'updatedAt', 'messageCount', 'version',
+  'currentLeaf', 'chain', 'ttl')
+local agent, created, updated, count, version, leaf, chain, ttl = unpack(found, 1, 8)
 if not agent then return {'missing'} end
-if redis.call('ZSCORE', COMMITS, commit) then return state('ok') end
-if key ~= '' and redis.call('HEXISTS', TURNS, key) == 1 then return state('ok') end
-local reason, wait = refused(token)
-if reason then return {reason, wait} end
-if expected ~= '' and expected ~= version then return {'conflict', version} end
 
-local first, added = redis.call('LLEN', ENTRIES), 0
+local reason, detail = refused(token)
+if not reason and expected ~= '' and expected ~= version then reason, detail = 'conflict', version end
+if reason and redis.call('ZSCORE', COMMITS, commit) then return state('ok') end
+if key ~= '' and redis.call('HEXISTS', TURNS, key) == 1 then return state('ok') end
+if reason then return {reason, detail} end
+
+local entries = {}
 for place = 6, #ARGV, 4 do
   local entry, head, rest, digest = unpack(ARGV, place, place + 3)
-  local parent = leaf ~= '' and (',"parentId":"' .. leaf .. '"') or ''
-  redis.call('RPUSH', ENTRIES, head .. parent .. rest)
+  entries[#entries + 1] = head .. (leaf ~= '' and (',"parentId":"' .. leaf .. '"') or '') .. rest
   chain = redis.sha1hex(chain .. digest)
   leaf = entry
-  added = added + 1
 end
-local time = math.max(now(), tonumber(redis.call('HGET', META, 'updatedAt')))
-redis.call('HSET', META, 'version', number(version + added), 'messageCount', number(count + added),
-  'currentLeaf', leaf, 'chain', chain, 'updatedAt', number(time))
-if key ~= '' then redis.call('HSET', TURNS, key, first .. ':' .. added) end
-remember(commit)
+local added = #entries
+local after = version + added
+if not remember(commit, tonumber(version), after) then return state('ok') end
+local length
+for place = 1, added, 500 do
+  length = redis.call('RPUSH', ENTRIES, unpack(entries, place, math.min(place + 499, added)))
+end
+local time = math.max(now(), tonumber(updated))
+version, count, updated = number(after), number(count + added), number(time)
+redis.call('HSET', META, 'version', version, 'messageCount', count, 'currentLeaf', leaf, 'chain', chain,
+  'updatedAt', updated)
+if key ~= '' then redis.call('HSET', TURNS, key, number(length - added) .. ':' .. added) end
 expire(tonumber(ttl))
 index(session, agent, time, tonumber(ttl))
-return state('ok')
+return {'ok', created, updated, count, version, leaf}

@@ -1,6 +1,6 @@
 -- ARGV: session, checkpoint, body (JSON). Returns {'ok', record} or {'missing'}.
 -- A record is lines: body, leaf, chain, number of messages, older ranges of the branch, first and last of its newest
--- range, and the SHA-1 of all that.
+-- range, what `newest` says, and the SHA-1 of all that.
 local session, checkpoint, body = unpack(ARGV)
 local found = redis.call('HMGET', META, 'agentName', 'currentLeaf', 'chain', 'messageCount', 'base', 'tail', 'ttl')
 local agent, leaf, chain, count, base, tail, ttl = unpack(found, 1, 7)
@@ -8,7 +8,8 @@ if not agent then return {'missing'} end
 local record = redis.call('HGET', CHECKPOINTS, checkpoint)
 if not record then
   local length = number(redis.call('LLEN', ENTRIES))
-  record = table.concat({body, leaf, chain, count, base, tail, length}, '\n')
+  local window = newest(base, tonumber(tail), tonumber(length))
+  record = table.concat({body, leaf, chain, count, base, tail, length, window}, '\n')
   record = record .. '\n' .. redis.sha1hex(record)
   redis.call('HSET', CHECKPOINTS, checkpoint, record)
   redis.call('RPUSH', EVENTS, 'c\n' .. length .. '\n' .. checkpoint)

@@ -9,6 +9,8 @@ local META, ENTRIES, CHECKPOINTS, TURNS, COMMITS, EVENTS, LEASE = unpack(KEYS, 1
 local INDEXED = #KEYS >= 10
 -- So many commits are recognised when they arrive a second time.
 local REMEMBERED_COMMITS = 256
+-- The entries that a checkpoint is verified by, see newest.
+local WINDOW, WINDOW_BYTES = 16, 16384
 
 local function number(value) return string.format('%.0f', value) end
 
@@ -35,16 +37,35 @@ local function keep(key, ttl, fresh)
   end
 end
 
+-- Removes sessions from an index that have expired. Looks at a few of those that were not changed for longest.
+local function sweep(key, session, few)
+  local prefix = string.sub(META, 1, #META - #session - #'{}:meta')
+  for _, other in ipairs(redis.call('ZRANGE', key, -few, -1)) do
+    if redis.call('EXISTS', prefix .. '{' .. other .. '}:meta') == 0 then redis.call('ZREM', key, other) end
+  end
+end
+
+-- Puts a session in its place in the indexes.
 local function index(session, agent, updated, ttl)
   if not INDEXED then return end
+  local known = true
   for place = 8, 9 do
-    local fresh = redis.call('EXISTS', KEYS[place]) == 0
-    redis.call('ZADD', KEYS[place], number(-updated), session)
-    keep(KEYS[place], ttl, fresh)
+    local key = KEYS[place]
+    local added = redis.call('ZADD', key, number(-updated), session) == 1
+    if added then
+      known = false
+      keep(key, ttl, redis.call('ZCARD', key) == 1)
+    elseif ttl > 0 then
+      keep(key, ttl, false)
+      sweep(key, session, 1)
+    end
   end
-  local fresh = redis.call('EXISTS', KEYS[10]) == 0
-  redis.call('SADD', KEYS[10], agent)
-  keep(KEYS[10], ttl, fresh)
+  if not known then
+    local added = redis.call('SADD', KEYS[10], agent) == 1
+    keep(KEYS[10], ttl, added and redis.call('SCARD', KEYS[10]) == 1)
+  elseif ttl > 0 then
+    keep(KEYS[10], ttl, false)
+  end
 end
 
 -- Whether somebody else holds the session. Returns nil, 'lost' or 'busy', and how long in milliseconds.
@@ -64,8 +85,42 @@ local function state(status)
   return {status, unpack(found, 1, 5)}
 end
 
-local function remember(commit)
-  local version = tonumber(redis.call('HGET', META, 'version'))
-  redis.call('ZADD', COMMITS, number(version), commit)
-  if version % 64 == 0 then redis.call('ZREMRANGEBYRANK', COMMITS, 0, -REMEMBERED_COMMITS - 1) end
+-- Remembers a commit that takes the session from one version to another. Returns false if it is known already.
+local function remember(commit, version, after)
+  if redis.call('ZADD', COMMITS, 'NX', number(version), commit) == 0 then return false end
+  if math.floor(version / 64) ~= math.floor(after / 64) then
+    redis.call('ZREMRANGEBYRANK', COMMITS, 0, -REMEMBERED_COMMITS - 1)
+  end
+  return true
 end
+
+-- The SHA-1 of the newest entries of a branch, newest first: what a checkpoint is verified by. Only so many and only so
+-- many bytes, that it costs the same however long the history is. The branch is the ranges of `base`, then what is
+-- between `tail` and `length`.
+local function newest(base, tail, length)
+  local texts, size = {}, 0
+  local function full() return #texts >= WINDOW or size >= WINDOW_BYTES end
+  local function take(first, last)
+    while first < last and not full() do
+      local from = math.max(first, last - 4) -- entries may be large
+      local block = redis.call('LRANGE', ENTRIES, number(from), number(last - 1))
+      for place = last - from, 1, -1 do
+        if full() then break end
+        local text = block[place] or ''
+        texts[#texts + 1] = text
+        size = size + #text
+      end
+      last = from
+    end
+  end
+  take(tail, length)
+  if not full() and base ~= '' then
+    local ranges = {}
+    for first, last in string.gmatch(base, '(%d+):(%d+)') do
+      ranges[#ranges + 1] = {tonumber(first), tonumber(last)}
+    end
+    for place = #ranges, 1, -1 do take(ranges[place][1], ranges[place][2]) end
+  end
+  return redis.sha1hex(table.concat(texts, '\n'))
+end
+

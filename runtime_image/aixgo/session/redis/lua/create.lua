@@ -3,13 +3,6 @@
 local session, agent, user, metadata, ttl, nonce, prefix, mode = unpack(ARGV)
 ttl = tonumber(ttl)
 
--- Removes sessions from an index that have expired. Looks at a few of those that were not changed for longest.
-local function sweep(key)
-  for _, other in ipairs(redis.call('ZRANGE', key, -8, -1)) do
-    if redis.call('EXISTS', prefix .. '{' .. other .. '}:meta') == 0 then redis.call('ZREM', key, other) end
-  end
-end
-
 if mode == 'get_or_create' then
   for _, other in ipairs(redis.call('ZRANGE', KEYS[9], 0, -1)) do
     if redis.call('EXISTS', prefix .. '{' .. other .. '}:meta') == 1 then return {'found', other} end
@@ -23,8 +16,8 @@ if redis.call('EXISTS', META) == 1 then
   return {'exists'}
 end
 if INDEXED then
-  sweep(KEYS[8])
-  sweep(KEYS[9])
+  sweep(KEYS[8], session, 8)
+  sweep(KEYS[9], session, 8)
 end
 local time = now()
 redis.call('DEL', ENTRIES, CHECKPOINTS, TURNS, COMMITS, EVENTS, LEASE)

@@ -1,20 +1,40 @@
--- ARGV: session, commit, lease or '', checkpoint, its record as it was verified, the restore's entry (JSON), and the
--- record's leaf, chain, number of messages and ranges.
--- Returns {'ok', ...}, {'missing'}, {'changed'}, {'lost'} or {'busy', ms}.
-local session, commit, token, checkpoint, record, entry, leaf, chain, count, ranges = unpack(ARGV)
-local found = redis.call('HMGET', META, 'agentName', 'version', 'ttl', 'updatedAt')
-local agent, version, ttl, updated = unpack(found, 1, 4)
+-- ARGV: session, commit, lease or '', checkpoint, and the restore's entry (JSON) in three parts: the leaf and the number
+-- of messages go between them.
+-- Returns {'ok', ...}, {'missing'}, {'unknown'}, {'changed'}, {'lost'} or {'busy', ms}.
+local session, commit, token, checkpoint, before, between, behind = unpack(ARGV)
+local found = redis.call('HMGET', META, 'agentName', 'createdAt', 'updatedAt', 'version', 'ttl')
+local agent, created, updated, version, ttl = unpack(found, 1, 5)
 if not agent then return {'missing'} end
-if redis.call('ZSCORE', COMMITS, commit) then return state('ok') end
-local reason, wait = refused(token)
-if reason then return {reason, wait} end
-if redis.call('HGET', CHECKPOINTS, checkpoint) ~= record then return {'changed'} end
-local length = number(redis.call('LLEN', ENTRIES))
+local record = redis.call('HGET', CHECKPOINTS, checkpoint)
+local leaf, chain, count, base, tail, length, window
+
+-- Why not, and a detail.
+local function obstacle()
+  if not record then return 'unknown' end
+  local text = string.sub(record, 1, -42)
+  if redis.sha1hex(text) ~= string.sub(record, -40) then return 'changed' end
+  leaf, chain, count, base, tail, length, window = string.match(text,
+    '\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)$')
+  if newest(base, tonumber(tail), tonumber(length)) ~= window then return 'changed' end
+  return refused(token)
+end
+
+local reason, detail = obstacle()
+local after = version + 1
+if reason then
+  if redis.call('ZSCORE', COMMITS, commit) then return state('ok') end
+  return {reason, detail}
+elseif not remember(commit, tonumber(version), after) then
+  return state('ok')
+end
+
+if tail ~= length then base = (base ~= '' and (base .. ',') or '') .. tail .. ':' .. length end
+local finish = number(redis.call('LLEN', ENTRIES))
 local time = math.max(now(), tonumber(updated))
-redis.call('HSET', META, 'version', number(version + 1), 'messageCount', count, 'currentLeaf', leaf,
-  'chain', chain, 'base', ranges, 'tail', length, 'updatedAt', number(time))
-redis.call('RPUSH', EVENTS, 'r\n' .. length .. '\n' .. entry)
-remember(commit)
+version, updated = number(after), number(time)
+redis.call('HSET', META, 'version', version, 'messageCount', count, 'currentLeaf', leaf, 'chain', chain,
+  'base', base, 'tail', finish, 'updatedAt', updated)
+redis.call('RPUSH', EVENTS, 'r\n' .. finish .. '\n' .. before .. leaf .. between .. count .. behind)
 expire(tonumber(ttl))
 index(session, agent, time, tonumber(ttl))
-return state('ok')
+return {'ok', created, updated, count, version, leaf}

@@ -1,0 +1,249 @@
+"""How a file backend works: which thread does what, who waits for whom."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar, cast
+
+from aixgo.errors import (
+    StorageClosedError,
+    StorageError,
+)
+from aixgo.session import validation
+from aixgo.session.file import paths
+from aixgo.session.file.change import Change
+from aixgo.session.file.committer import GroupCommitter
+from aixgo.session.file.store import FileStore
+from aixgo.session.keyed_locks import KeyedLocks
+from aixgo.session.leases import LocalLeases
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import AsyncIterator, Callable
+
+    from aixgo.session.file.log_writer import SessionLog
+    from aixgo.session.types import (
+        Lease,
+    )
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+Durability = Literal["fsync", "os"]
+
+#: How often the store's lock is tried while another process has it, in seconds.
+_LOCK_INTERVAL: Final = 0.02
+
+
+class Prepare(Protocol[T_co]):
+    """Prepares a change of a session."""
+
+    def __call__(self, log: SessionLog, blocking: bool, /) -> Change[T_co] | T_co | None:
+        """Return a change, or a result if there is nothing to change, or None if it would have to block."""
+
+
+class FileEngine:
+    """The store, its threads, its locks. The arguments are those of the backend."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None,
+        *,
+        durability: Durability,
+        ttl: float | None,
+        lock_timeout: float,
+        threads: int,
+        log_size: int,
+    ) -> None:
+        self._path = paths.default_directory() if path is None else Path(path).expanduser()
+        self._default_ttl = float(validation.ttl_seconds(ttl) or 0)
+        self._durable = durability == "fsync"
+        self._store = FileStore(
+            self._path, durable=self._durable, default_ttl=self._default_ttl, log_size=log_size
+        )
+        self._leases = LocalLeases()
+        #: By session: between preparing a change and its end nobody else prepares one.
+        self._changing = KeyedLocks()
+        #: By agent and user: looking for a session and making it is one step.
+        self._creating = KeyedLocks()
+        self._committer = GroupCommitter(self._store.journal.commit)
+        self._at_work = 0
+        self._all_done: asyncio.Event | None = None
+        self._lock_timeout = lock_timeout
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="aixgo-sessions")
+        self._opening: asyncio.Lock | None = None
+        self._opened = False
+        self._closed = False
+
+    def _look(self, session_id: str, look: Callable[[SessionLog], T | None]) -> T | None:
+        """Look at a session in the event loop. None: something would have to be waited for."""
+        log = self._store.hot(session_id)
+        if log is None or not log.lock.acquire(blocking=False):
+            return None
+        try:
+            return look(log) if log.is_current() and not log.may_expire() else None
+        except OSError:
+            return None
+        finally:
+            log.lock.release()
+
+    async def close(self) -> None:
+        """Bring the index up to date and give the lock back."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._at_work:
+            self._all_done = asyncio.Event()
+            await self._all_done.wait()
+        await self._committer.close()
+        await asyncio.get_running_loop().run_in_executor(None, self._shut_down)
+
+    def _shut_down(self) -> None:
+        self._pool.shutdown(wait=True)
+        self._store.close()
+
+    # -- changing a session ------------------------------------------------------------------------------
+
+    async def _change_under_lease(
+        self, what: str, session_id: str, lease: Lease | None, prepare: Prepare[T], complete: bool
+    ) -> T:
+        await self._be_ready(what, session_id)
+        if lease is not None:
+            return await self._change(what, session_id, lease, prepare, complete=complete)
+        own = self._leases.try_acquire(session_id) or await self._leases.acquire(session_id)
+        try:
+            return await self._change(what, session_id, own, prepare, complete=complete)
+        finally:
+            self._leases.release(own)
+
+    async def _be_ready(self, what: str, session_id: str) -> None:
+        if self._closed:
+            raise StorageClosedError
+        if self._store.lock.held and self._store.hot(session_id) is not None:
+            return
+        # An unknown session is an error of its own, also for a process that is not the writer.
+        await self._run(what, lambda: self._store.find(session_id))
+        await self._become_writer()
+
+    async def _change(
+        self, what: str, session_id: str, lease: Lease | None, prepare: Prepare[T], *, complete: bool
+    ) -> T:
+        """Prepare a change, in the loop if nothing has to be waited for, and make it."""
+        if not self._changing.try_acquire(session_id):
+            await self._changing.acquire(session_id)
+        self._at_work += 1
+        try:
+            if self._closed:
+                raise StorageClosedError
+            prepared = self._prepare_now(session_id, prepare, complete)
+            if prepared is None:
+                prepared = await self._run(what, lambda: self._prepare(session_id, prepare, complete))
+            if lease is not None:
+                self._leases.check(lease)
+            if not isinstance(prepared, Change):
+                return prepared
+            result: T = await self._commit(what, prepared)
+            self._store.changed(prepared.log)
+            return result
+        finally:
+            self._done(self._changing, session_id)
+
+    def _prepare_now(self, session_id: str, prepare: Prepare[T], complete: bool) -> Change[T] | T | None:
+        def look(log: SessionLog) -> Change[T] | T | None:
+            return prepare(log, False) if log.complete or not complete else None
+
+        return cast("Change[T] | T | None", self._look(session_id, look))
+
+    def _prepare(self, session_id: str, prepare: Prepare[T], complete: bool) -> Change[T] | T:
+        log = self._store.find(session_id)
+        with log.lock:
+            log.refresh(repair=True, complete=complete)
+            prepared = prepare(log, True)
+        if prepared is None:
+            raise RuntimeError("nothing was prepared")
+        return prepared
+
+    async def _commit(self, what: str, change: Change[T]) -> T:
+        if self._durable:
+            return await self._committer.submit(what, change)
+        if not change.log.lock.acquire(blocking=False):
+            return await self._run(what, lambda: self._apply(change))
+        try:
+            return self._apply(change)
+        except OSError as error:
+            raise paths.storage_error(what, error) from error
+        finally:
+            change.log.lock.release()
+
+    def _apply(self, change: Change[T]) -> T:
+        self._store.lock.check()
+        return change.log.apply(change)
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, locks: KeyedLocks, name: str) -> AsyncIterator[None]:
+        await locks.acquire(name)
+        self._at_work += 1
+        try:
+            if self._closed:
+                raise StorageClosedError
+            yield
+        finally:
+            self._done(locks, name)
+
+    def _done(self, locks: KeyedLocks, name: str) -> None:
+        locks.release(name)
+        self._at_work -= 1
+        if self._all_done is not None and not self._at_work:
+            self._all_done.set()
+
+    # -- the lock of the store, threads ------------------------------------------------------------------
+
+    async def _become_writer(self) -> None:
+        deadline = time.monotonic() + self._lock_timeout
+        while not await self._try_become_writer():
+            await self._wait_for_lock(deadline)
+
+    async def _try_become_writer(self) -> bool:
+        if self._store.lock.held and not self._closed:
+            return True
+        return await self._run("lock session store", self._store.become_writer)
+
+    async def _wait_for_lock(self, deadline: float) -> None:
+        if time.monotonic() >= deadline:
+            raise StorageError(f"session store is held by another writer: {self._store.lock.holder()}")
+        await asyncio.sleep(_LOCK_INTERVAL)
+
+    async def _run(self, what: str, work: Callable[[], T]) -> T:
+        """Do something that blocks in a thread; see it through even if the caller is cancelled."""
+        if self._closed and not self._at_work:
+            raise StorageClosedError
+        if not self._opened:
+            await self._open()
+
+        def guarded() -> T:
+            with paths.storage_errors(what):
+                return work()
+
+        future = asyncio.get_running_loop().run_in_executor(self._pool, guarded)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            while not future.done():
+                try:
+                    await asyncio.wait([future])
+                except asyncio.CancelledError:
+                    continue
+            future.exception()  # nobody is left to hear of it
+            raise
+
+    async def _open(self) -> None:
+        if self._opening is None:
+            self._opening = asyncio.Lock()
+        async with self._opening:
+            if not self._opened:
+                await asyncio.get_running_loop().run_in_executor(self._pool, self._store.recover)
+                self._opened = True

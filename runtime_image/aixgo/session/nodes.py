@@ -1,0 +1,121 @@
+"""The messages of a log without their content: 60 bytes each."""
+
+from __future__ import annotations
+
+from array import array
+from typing import Final
+
+from aixgo import identifiers
+from aixgo.session import formats
+
+#: The node before the first message.
+ROOT: Final = -1
+
+_ID: Final = 16
+_CHAIN: Final = 20
+#: Stands for an id that is no UUID.
+_OTHER: Final = bytes(_ID)
+
+
+class NodeTable:
+    """Messages, numbered in the order of the log, with their places, predecessors and chain values."""
+
+    __slots__ = (
+        "_chains",
+        "_depths",
+        "_ids",
+        "_last",
+        "_lengths",
+        "_numbers",
+        "_parents",
+        "_starts",
+        "_texts",
+    )
+
+    def __init__(self) -> None:
+        self._ids = bytearray()
+        self._chains = bytearray()
+        self._parents = array("i")
+        self._depths = array("i")
+        self._starts = array("q")
+        self._lengths = array("I")
+        #: Ids that are no UUIDs: other programs may have written them.
+        self._texts: dict[int, str] = {}
+        self._numbers: dict[str, int] = {}
+        #: The newest message and its id: asked for again and again.
+        self._last = (ROOT, "")
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def add(self, entry_id: str, parent: int, start: int, end: int, digest: str) -> int:
+        """Add a message and return its number."""
+        chain = formats.extend_chain(self.chain(parent), digest)
+        return self._append(entry_id, parent, self.depth(parent) + 1, chain, start, end)
+
+    def resume(self, entry_id: str, depth: int, chain: str, start: int, end: int) -> int:
+        """Add a message whose predecessors are not here."""
+        return self._append(entry_id, ROOT, depth, chain, start, end)
+
+    def _append(self, entry_id: str, parent: int, depth: int, chain: str, start: int, end: int) -> int:
+        node = len(self._starts)
+        raw = identifiers.pack(entry_id)
+        if raw is None or raw == _OTHER:
+            self._texts[node] = entry_id
+            self._numbers[entry_id] = node
+            raw = _OTHER
+        self._last = (node, entry_id)
+        self._ids += raw
+        self._chains += bytes.fromhex(chain)
+        self._depths.append(depth)
+        self._parents.append(parent)
+        self._starts.append(start)
+        self._lengths.append(end - start)
+        return node
+
+    def find(self, entry_id: str) -> int | None:
+        """Return the last message with an id. The newest are found at once."""
+        if entry_id == self._last[1] and entry_id:
+            return self._last[0]
+        raw = identifiers.pack(entry_id)
+        if raw is None or raw == _OTHER:
+            return self._numbers.get(entry_id)
+        end = len(self._ids)
+        while (position := self._ids.rfind(raw, 0, end)) >= 0:
+            if position % _ID == 0:
+                return position // _ID
+            end = position + _ID - 1
+        return None
+
+    def entry_id(self, node: int) -> str:
+        """Return the id of a message's entry; "" for :data:`ROOT`."""
+        if node == self._last[0]:
+            return self._last[1]
+        if node == ROOT:
+            return ""
+        text = self._texts.get(node) if self._texts else None
+        return identifiers.unpack(self._ids[node * _ID : (node + 1) * _ID]) if text is None else text
+
+    def depth(self, node: int) -> int:
+        """Return the number of messages from the beginning up to a node."""
+        return 0 if node == ROOT else self._depths[node]
+
+    def chain(self, node: int) -> str:
+        """Return the chain value at a node."""
+        if node == ROOT:
+            return formats.NO_CHAIN
+        return self._chains[node * _CHAIN : (node + 1) * _CHAIN].hex()
+
+    def parent(self, node: int) -> int:
+        """Return the message before a message, on its branch."""
+        return self._parents[node]
+
+    def place(self, node: int) -> tuple[int, int]:
+        """Return where a message's line begins and ends (with its line feed)."""
+        start = self._starts[node]
+        return start, start + self._lengths[node]
+
+    def ends(self) -> list[int]:
+        """Return the messages that no message follows, newest first."""
+        parents = set(self._parents)
+        return [node for node in range(len(self) - 1, -1, -1) if node not in parents]
