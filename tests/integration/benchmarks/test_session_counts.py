@@ -1,7 +1,4 @@
-"""What sessions cost in counts and growth: flushes, round trips, bytes, calls of the kernel.
-
-A test marked ``xfail`` is a goal that does not hold yet. It is strict: on the day it holds, it says so.
-"""
+"""What sessions cost in counts and growth: flushes, round trips, bytes, calls of the kernel."""
 
 from __future__ import annotations
 
@@ -151,9 +148,6 @@ async def test_one_durable_append_is_flushed_before_it_is_acknowledged(tmp_path:
             assert counter.flushes() == 1
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="no group commit yet: every append is flushed by itself"
-)
 async def test_32_clients_share_flushes(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
@@ -201,9 +195,6 @@ async def test_appending_does_not_get_dearer_with_the_number_of_sessions(tmp_pat
 # -- F9: long histories --------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="a session that was never seen is read from its beginning"
-)
 async def test_a_cold_read_of_the_newest_messages_does_not_read_the_history(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
@@ -288,7 +279,6 @@ async def test_checkpoint_in_redis_does_not_depend_on_the_history(redis_server: 
     assert sent[1] <= sent[0] * 1.2, sent
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a restore reads every message that it covers")
 async def test_restore_in_redis_does_not_depend_on_the_history(redis_server: RedisServer) -> None:
     moved: list[int] = []
     async with counted_redis(redis_server) as (manager, counter):
