@@ -7,7 +7,8 @@ export AIXGO_DEV_CACHE ?= $(HOME)/.cache/aixgo-dev
 PY := .venv/bin/python
 CLUSTER := $(PY) -m tests.support.cluster
 
-.PHONY: help setup demo test test-fast lint generate lock images cluster cluster-down kubeconfig prerequisites clean
+.PHONY: help setup demo test test-fast lint bench soak generate lock images cluster cluster-down kubeconfig \
+	prerequisites clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,6 +33,13 @@ lint: setup ## ruff, mypy --strict, import contracts
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+
+bench: prerequisites ## sessions against peers and limits: JSON, Markdown and a chart in build/benchmarks
+	@$(PY) -m benchmarks.sessions
+
+soak: prerequisites ## long forms of the fault tests: hundreds of kills and cuts
+	@$(PY) -m tests.soak.file_crashes --rounds 200
+	@$(PY) -m tests.soak.redis_faults --rounds 20
 
 generate: setup ## CRDs and gRPC code from their sources
 	@$(PY) runtime_image/proto/generate.py
