@@ -8,6 +8,7 @@ agent has answered. A turn that fails, times out or is cancelled leaves the sess
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager, nullcontext
@@ -154,7 +155,11 @@ class TurnRunner:
             return await self._in_session(sessions, agent, request, session.id, settings, emit)
         except BaseException:
             # Nobody else knows this session yet. A failed or cancelled call leaves nothing behind.
-            await asyncio.shield(self._forget(sessions, session.id))
+            forgetting = asyncio.create_task(self._forget(sessions, session.id))
+            while not forgetting.done():
+                # A server that stops cancels more than once.
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.shield(forgetting)
             raise
 
     async def _forget(self, sessions: Manager, session_id: str) -> None:

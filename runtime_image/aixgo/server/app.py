@@ -42,6 +42,8 @@ RETRY_AGENTS_SECONDS = 15.0
 HEALTH_SECONDS = 1.0
 #: What streams that never end by themselves (health watch, reflection) get when all calls have ended.
 STREAM_GRACE_SECONDS = 0.2
+#: Time for calls that were cut off to undo what they began.
+CLEAN_UP_SECONDS = 2.0
 
 _log = get_logger("aixgo.server")
 
@@ -159,6 +161,11 @@ class RuntimeServer:
             _log.warning("calls were cut off", in_flight=self._gate.in_flight)
         await self._rpc.stop(STREAM_GRACE_SECONDS)
         await stopping
+        if not drained:
+            # What was cut off still has to clean up after itself, while the session backend is there.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLEAN_UP_SECONDS):
+                    await self._gate.wait_idle()
         return drained
 
     async def close(self) -> None:

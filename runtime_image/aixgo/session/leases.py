@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import secrets
 
 from aixgo.errors import SessionConflictError
 from aixgo.session.keyed_locks import KeyedLocks
@@ -16,6 +17,8 @@ class LocalLeases:
     def __init__(self) -> None:
         self._locks = KeyedLocks()
         self._tokens: dict[str, str] = {}
+        # A shared store fences with these tokens: those of two processes must never be the same.
+        self._origin = secrets.token_hex(16)
         self._numbers = itertools.count(1)
 
     def try_acquire(self, session_id: str) -> Lease | None:
@@ -42,7 +45,7 @@ class LocalLeases:
         return self._granted(session_id)
 
     def _granted(self, session_id: str) -> Lease:
-        token = self._tokens[session_id] = str(next(self._numbers))
+        token = self._tokens[session_id] = f"{self._origin}-{next(self._numbers)}"
         return Lease(session_id, token)
 
     def release(self, lease: Lease) -> None:
