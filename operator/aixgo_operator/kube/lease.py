@@ -100,16 +100,29 @@ class Elector:
         if not self.leading() or self._lease is None:
             return
         self._renewed = None
-        spec = self._lease["spec"] | {
-            "holderIdentity": "",
-            "leaseDurationSeconds": 1,
-            "renewTime": self._timestamp(),
-        }
         try:
             async with asyncio.timeout(self._times.retry * 2):
-                await self._client.replace(self._lease | {"spec": spec})
+                await self._give_up(self._lease)
         except (ApiError, TimeoutError) as error:
             log.warning("lease not released", extra={"error": str(error)})
+
+    async def _give_up(self, lease: Manifest) -> None:
+        while True:
+            spec = lease["spec"] | {
+                "holderIdentity": "",
+                "leaseDurationSeconds": 1,
+                "renewTime": self._timestamp(),
+            }
+            try:
+                await self._client.replace(lease | {"spec": spec})
+            except ConflictError:
+                # A renewal that was cut off may have reached the API server all the same.
+                found = await self._client.get(LEASES, self._namespace, self._name)
+                if found is None or not self._mine(found):
+                    return
+                lease = found
+            else:
+                return
 
     async def _attempt(self) -> bool:
         """Try once to get or renew the Lease. A failure of any kind is no leadership, not an exception."""

@@ -73,6 +73,10 @@ async def reconcile_runtime(context: Context, key: Key) -> Requeue:
     manifest = context.cache.get(key)
     if manifest is None or manifest["metadata"].get("deletionTimestamp"):
         _forget(context, key)
+        if manifest is None:
+            # A reconcile that was under way may have written its Agents' statuses after they had been told.
+            for agent in context.cache.agents_of((key.namespace, key.name)):
+                context.enqueue(Key(KIND_AGENT, agent.namespace, agent.name), 0.0)
         return Requeue()
     try:
         runtime = context.cache.parse(key)
