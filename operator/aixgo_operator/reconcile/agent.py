@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from aixgo_operator.api.base import describe_errors
 from aixgo_operator.api.constants import KIND_AGENT_RUNTIME
 from aixgo_operator.api.v1alpha1 import Agent
 from aixgo_operator.domain import references
 from aixgo_operator.domain.resolve import resolve_unattached_agent
-from aixgo_operator.domain.status import agent_status, invalid_status
+from aixgo_operator.domain.status import agent_status
 from aixgo_operator.reconcile.keys import Key
 from aixgo_operator.reconcile.workqueue import Requeue
 
@@ -24,13 +23,10 @@ async def reconcile_agent(context: Context, key: Key) -> Requeue:
     manifest = context.cache.get(key)
     if manifest is None or manifest["metadata"].get("deletionTimestamp"):
         return Requeue()
-    previous, now = manifest.get("status") or {}, context.now()
     try:
         agent = context.cache.parse(key)
     except ValidationError as error:
-        generation = int(manifest["metadata"].get("generation") or 0)
-        status = invalid_status(generation, describe_errors(error), previous=previous, now=now)
-        await context.status.write(manifest, status)
+        await context.status.refuse(manifest, error)
         return Requeue()
     assert isinstance(agent, Agent)  # noqa: S101  the cache parses by kind
     runtime = references.runtime_key(agent)
@@ -39,6 +35,7 @@ async def reconcile_agent(context: Context, key: Key) -> Requeue:
         context.enqueue(Key(KIND_AGENT_RUNTIME, *runtime), 0.0)
         return Requeue()
     resolved = resolve_unattached_agent(agent)
-    status = agent_status(resolved, None, None, context.settings, previous=previous, now=now)
+    previous = manifest.get("status") or {}
+    status = agent_status(resolved, None, None, context.settings, previous=previous, now=context.now())
     await context.status.write(manifest, status)
     return Requeue()

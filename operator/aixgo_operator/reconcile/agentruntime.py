@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from aixgo_operator.api.base import describe_errors
 from aixgo_operator.api.constants import (
     KIND_AGENT,
     KIND_AGENT_RUNTIME,
@@ -21,7 +20,7 @@ from aixgo_operator.api.v1alpha1 import AgentRuntime
 from aixgo_operator.domain import naming
 from aixgo_operator.domain.observation import RuntimeObservation
 from aixgo_operator.domain.resolve import resolve_runtime
-from aixgo_operator.domain.status import agent_status, invalid_status, runtime_status
+from aixgo_operator.domain.status import agent_status, runtime_status
 from aixgo_operator.kube.apply import ApplyResult
 from aixgo_operator.kube.resources import CONFIG_MAPS, DEPLOYMENTS, SECRETS
 from aixgo_operator.pki.issue import LeafRequest
@@ -81,13 +80,7 @@ async def reconcile_runtime(context: Context, key: Key) -> Requeue:
     try:
         runtime = context.cache.parse(key)
     except ValidationError as error:
-        status = invalid_status(
-            int(manifest["metadata"].get("generation") or 0),
-            describe_errors(error),
-            previous=manifest.get("status") or {},
-            now=context.now(),
-        )
-        await context.status.write(manifest, status)
+        await context.status.refuse(manifest, error)
         return Requeue()
     assert isinstance(runtime, AgentRuntime)  # noqa: S101  the cache parses by kind
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 
-from aixgo_operator.api.base import describe_errors
 from aixgo_operator.api.constants import (
     ANNOTATION_FORCE_DELETE,
     FINALIZER_SESSION_PROTECTION,
@@ -23,7 +22,7 @@ from aixgo_operator.domain.observation import BackendObservation
 from aixgo_operator.domain.redis_users import key_prefix
 from aixgo_operator.domain.resolve import resolve_backend
 from aixgo_operator.domain.resolved import SecretKey
-from aixgo_operator.domain.status import backend_status, invalid_status
+from aixgo_operator.domain.status import backend_status
 from aixgo_operator.kube.errors import ConflictError
 from aixgo_operator.kube.resources import CLAIMS, CONFIG_MAPS, SECRETS, SESSION_BACKENDS, STATEFUL_SETS
 from aixgo_operator.pki.issue import LeafRequest
@@ -76,13 +75,7 @@ async def reconcile_backend(context: Context, key: Key) -> Requeue:
     try:
         backend = context.cache.parse(key)
     except ValidationError as error:
-        status = invalid_status(
-            int(manifest["metadata"].get("generation") or 0),
-            describe_errors(error),
-            previous=manifest.get("status") or {},
-            now=context.now(),
-        )
-        await context.status.write(manifest, status)
+        await context.status.refuse(manifest, error)
         return Requeue()
     assert isinstance(backend, SessionBackend)  # noqa: S101  the cache parses by kind
 

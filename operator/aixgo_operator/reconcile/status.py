@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
+from aixgo_operator.api.base import describe_errors
 from aixgo_operator.api.constants import ConditionStatus, ConditionType, Reason
+from aixgo_operator.domain.status import invalid_status
 from aixgo_operator.kube.resources import resource_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
+
+    from pydantic import ValidationError
 
     from aixgo_operator.kube.client import KubeClient
     from aixgo_operator.kube.resources import Manifest
@@ -57,6 +61,16 @@ class StatusWriter:
             self._normalised.pop(metadata["uid"], None)
         await self._record(manifest, stored, status)
         return True
+
+    async def refuse(self, manifest: Manifest, error: ValidationError) -> None:
+        """Tell an object that the models refuse what is wrong with it. Raises ApiError."""
+        status = invalid_status(
+            int(manifest["metadata"].get("generation") or 0),
+            describe_errors(error),
+            previous=manifest.get("status") or {},
+            now=self._now(),
+        )
+        await self.write(manifest, status)
 
     async def _record(self, manifest: Manifest, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         event = transition(before, after)
