@@ -15,6 +15,19 @@ AgentFunction = Callable[[Message], Awaitable[Answer]]
 StreamingFunction = Callable[[Message], AsyncIterator[Answer]]
 
 
+class Mailbox(Protocol):
+    """The channels of a runtime, as an agent sees them (Go: Runtime.Send and Runtime.Recv).
+
+    Every agent name is one channel. A message is received once, in the order of sending.
+    """
+
+    async def send(self, target: str, message: Message) -> None:
+        """Put a message into the channel ``target``; waits, within the runtime's limit, while it is full."""
+
+    async def recv(self, source: str) -> Message:
+        """Take the oldest message out of the channel ``source``; waits until there is one."""
+
+
 @runtime_checkable
 class Agent(Protocol):
     """An agent (Go: Agent).
@@ -25,6 +38,8 @@ class Agent(Protocol):
       joined into the answer; otherwise the last part is the answer.
     * ``execute_with_session(message, session) -> Message``: instead of ``execute`` in a call with a session.
       The session is also :func:`aixgo.session.current_session`, in every method.
+    * ``bind(mailbox) -> None``: takes the channels of the runtime (:class:`Mailbox`). Called once, before
+      ``start``, for agents that send and receive by themselves.
     """
 
     @property
