@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aixgo.agents.protocol import Agent
-    from aixgo.contract import AgentConfig, SecretFile
+    from aixgo.contract import AgentConfig, ModelConfig, SecretFile
 
 #: Roles that this version can run.
 SUPPORTED_ROLES = ("react", "logger", "custom")
@@ -43,13 +43,23 @@ def build_agent(config: AgentConfig, read_secret: Callable[[SecretFile], str]) -
 def _react(config: AgentConfig, read_secret: Callable[[SecretFile], str]) -> Agent:
     if config.model is None:
         raise AgentLoadError("role react needs a model")
-    prompt = config.prompt.text or ""
-    if config.prompt.secret is not None:
-        prompt = read_secret(config.prompt.secret)
-    key = config.model.api_key
-    api_key = read_secret(key).strip() if key is not None else None
+    prompt = read_prompt(config, read_secret)
+    api_key = read_api_key(config.model, read_secret)
     try:
+        from aixgo.agents.language_model import LanguageModel
         from aixgo.agents.react import ReactAgent
     except ImportError as error:
         raise AgentLoadError("role react needs the extra 'agents': pip install 'aixgo[agents]'") from error
-    return ReactAgent(config.name, prompt=prompt, model=config.model, api_key=api_key)
+    return ReactAgent(config.name, prompt=prompt, model=LanguageModel.of(config.model, api_key))
+
+
+def read_prompt(config: AgentConfig, read_secret: Callable[[SecretFile], str]) -> str:
+    """Return the system prompt, from the configuration or its Secret; "" if there is none."""
+    if config.prompt.secret is not None:
+        return read_secret(config.prompt.secret)
+    return config.prompt.text or ""
+
+
+def read_api_key(config: ModelConfig, read_secret: Callable[[SecretFile], str]) -> str | None:
+    """Return the key of a model's provider; None if the configuration names none."""
+    return read_secret(config.api_key).strip() if config.api_key is not None else None
