@@ -2,102 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from benchmarks.common.results import Results
+from benchmarks.common.workers import WorkerError, WorkerProcess
 from benchmarks.sessions.plan import OURS, PEERS, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROOT = Path(__file__).parents[2]
-_TAIL = 2000
-
-
-class WorkerError(Exception):
-    """A worker could not do what it was asked for."""
-
-
-class WorkerProcess:
-    """A worker, as the driver sees it."""
-
-    def __init__(self, python: Path, places: dict[str, Any], log: Path) -> None:
-        self._log = log
-        with log.open("wb") as stderr:
-            self._process = subprocess.Popen(
-                [str(python), "-m", "benchmarks.sessions.worker", json.dumps(places)],
-                cwd=ROOT,
-                env=_environment(),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-            )
-
-    def ask(self, **request: Any) -> Any:
-        """Send a request and return the answer.
-
-        Raises:
-            WorkerError: it failed, or the worker is gone.
-        """
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except BrokenPipeError:
-            line = b""
-        if not line:
-            raise WorkerError(f"worker ended: {self._log.read_text(errors='replace')[-_TAIL:]}")
-        answer = json.loads(line)
-        if "error" in answer:
-            raise WorkerError(answer["error"])
-        return answer["result"]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        try:
-            self.ask(do="close")
-            self._process.stdin.close()
-            self._process.wait(10)
-        except (WorkerError, OSError, subprocess.TimeoutExpired):
-            self._process.kill()
-            self._process.wait()
-
-
-def _environment() -> dict[str, str]:
-    """Return an environment without anybody's keys: SDKs of peers look for them."""
-    kept = ("HOME", "PATH", "LANG", "TMPDIR")
-    variables = {name: os.environ[name] for name in kept if name in os.environ}
-    return variables | {
-        "PYTHONPATH": str(ROOT),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OPENAI_AGENTS_DISABLE_TRACING": "1",
-    }
-
-
-@dataclass
-class Results:
-    """Everything that was measured."""
-
-    #: Row -> durability and versions.
-    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
-    #: Operation -> row -> one set of numbers per round.
-    rounds: dict[str, dict[str, list[dict[str, float] | None]]] = field(default_factory=dict)
-    #: Row and operation -> what went wrong.
-    errors: dict[str, str] = field(default_factory=dict)
-
-    def add(self, step: Step, row: str, numbers: dict[str, float] | None) -> None:
-        """Note the numbers of one round."""
-        self.rounds.setdefault(step.name, {}).setdefault(row, []).append(numbers)
+_WORKER = "benchmarks.sessions.worker"
 
 
 def run(
@@ -123,7 +39,7 @@ def run(
 
         def start(name: str, python: Path) -> WorkerProcess:
             log = Path(places["directory"]) / f"{name}.log"
-            return stack.enter_context(WorkerProcess(python, places, log))
+            return stack.enter_context(WorkerProcess(python, _WORKER, places, log))
 
         shared = start("ours", ours)  # one process with the limits: their ratios are about the same process
         workers |= dict.fromkeys(OURS, shared)
@@ -164,7 +80,7 @@ def _one_round(group: list[Step], number: int, workers: dict[str, WorkerProcess]
     for step in group:
         for row in step.rows:
             if row in results.rows and f"{row}: {step.name}" not in results.errors:
-                results.add(step, row, _numbers(samples.get((step.name, row), [])))
+                results.add(step.name, row, _numbers(samples.get((step.name, row), [])))
 
 
 def _numbers(samples: list[dict[str, Any]]) -> dict[str, float] | None:

@@ -1,56 +1,10 @@
-"""The goals, as ratios of two things that were measured in the same round."""
+"""The goals."""
 
 from __future__ import annotations
 
-import statistics
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from benchmarks.sessions.driver import Results
-
-#: An operation, a row, and one of its numbers.
-Cell = tuple[str, str, str]
-
-
-@dataclass(frozen=True)
-class Goal:
-    """``above / below`` is at most, or at least, ``floor``. Without ``below`` it is about a number itself."""
-
-    id: str
-    what: str
-    against: str
-    above: Cell
-    below: Cell | None
-    floor: float
-    stretch: float | None = None
-    at_least: bool = False
-    #: For times: "faster" reads better than a ratio below one.
-    unit: str = "x"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """How a goal went: the ratio of each round, in the middle and at both ends."""
-
-    goal: Goal
-    median: float | None
-    low: float = 0.0
-    high: float = 0.0
-
-    @property
-    def word(self) -> str:
-        """``stretch``, ``met`` or ``MISSED``; ``no data`` when a row failed."""
-        if self.median is None:
-            return "no data"
-        if self._reaches(self.goal.stretch):
-            return "stretch"
-        return "met" if self._reaches(self.goal.floor) else "MISSED"
-
-    def _reaches(self, mark: float | None) -> bool:
-        if mark is None or self.median is None:
-            return False
-        return self.median >= mark if self.goal.at_least else self.median <= mark
+from benchmarks.common.goals import Cell, Goal
 
 
 def _most(
@@ -226,23 +180,3 @@ GOALS: Final = (
         1.2,
     ),
 )
-
-
-def judge(results: Results) -> list[Verdict]:
-    """Return how each goal went."""
-    return [_judge(goal, results) for goal in GOALS]
-
-
-def _judge(goal: Goal, results: Results) -> Verdict:
-    above = _column(results, goal.above)
-    below = [1.0] * len(above) if goal.below is None else _column(results, goal.below)
-    ratios = [one / other for one, other in zip(above, below, strict=False) if other]
-    if not ratios:
-        return Verdict(goal, None)
-    return Verdict(goal, statistics.median(ratios), min(ratios), max(ratios))
-
-
-def _column(results: Results, cell: Cell) -> list[float]:
-    operation, row, number = cell
-    rounds = results.rounds.get(operation, {}).get(row, [])
-    return [numbers[number] for numbers in rounds if numbers is not None]

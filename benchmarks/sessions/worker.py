@@ -1,16 +1,12 @@
-"""A process that measures some stores: one JSON request per line in, one JSON answer per line out."""
+"""A process that measures some stores."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
 import platform
-import sys
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.common.workers import run_worker
 from benchmarks.sessions.adapters import load
 from benchmarks.sessions.measure import FlushCounter, Measurer
 
@@ -48,31 +44,5 @@ class Worker:
         return {"durability": adapter.durability, "versions": versions}
 
 
-async def serve(places: dict[str, Any], answers: int) -> None:
-    """Answer requests from standard input until it ends."""
-    worker = Worker(places)
-    loop = asyncio.get_running_loop()
-    while line := await loop.run_in_executor(None, sys.stdin.readline):
-        try:
-            answer = {"result": await worker.answer(json.loads(line))}
-        except Exception:  # noqa: BLE001 - the driver decides what it means
-            answer = {"error": traceback.format_exc()}
-        os.write(answers, json.dumps(answer).encode() + b"\n")
-
-
-def main() -> None:
-    """Run a worker; its arguments come as JSON."""
-    places: dict[str, Any] = json.loads(sys.argv[1])
-    # Some stores print; the answers have a descriptor of their own.
-    answers = os.dup(1)
-    os.dup2(2, 1)
-    if places.pop("loop") == "uvloop":
-        import uvloop
-
-        uvloop.run(serve(places, answers))
-    else:
-        asyncio.run(serve(places, answers))
-
-
 if __name__ == "__main__":
-    main()
+    run_worker(lambda places: Worker(places).answer)

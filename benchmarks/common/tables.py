@@ -1,0 +1,91 @@
+"""Parts of reports in Markdown that every benchmark has."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.common.results import spread
+
+if TYPE_CHECKING:
+    from benchmarks.common.goals import Verdict
+    from benchmarks.common.results import Results
+
+
+def as_json(results: Results, verdicts: list[Verdict], about: dict[str, Any]) -> dict[str, Any]:
+    """Return everything that was measured."""
+    goals = [
+        {
+            **asdict(verdict.goal),
+            "median": verdict.median,
+            "min": verdict.low,
+            "max": verdict.high,
+            "verdict": verdict.word,
+        }
+        for verdict in verdicts
+    ]
+    return {"about": about, "goals": goals, **asdict(results)}
+
+
+def about_lines(about: dict[str, Any]) -> list[str]:
+    """Return how it was measured."""
+    return [f"- {key}: {value}" for key, value in about.items()]
+
+
+def goal_lines(verdicts: list[Verdict]) -> list[str]:
+    """Return the table of goals."""
+    lines = [
+        "| goal | what | against | floor | stretch | measured (min..max) | verdict |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for verdict in verdicts:
+        goal = verdict.goal
+        sign = ">=" if goal.at_least else "<="
+        stretch = "" if goal.stretch is None else f"{sign} {short(goal.stretch)}"
+        measured = "-"
+        if verdict.median is not None:
+            ends = f"({short(verdict.low)}..{short(verdict.high)})"
+            measured = f"{short(verdict.median)}{goal.unit} {ends}"
+        lines.append(
+            f"| {goal.id} | {goal.what} | {goal.against} | {sign} {short(goal.floor)} | {stretch} | "
+            f"{measured} | {verdict.word} |"
+        )
+    return lines
+
+
+def cell(results: Results, operation: str, row: str, number: str) -> str:
+    """Return one number of an operation of a row."""
+    if f"{row}: {operation}" in results.errors:
+        return "error"
+    values = results.column(operation, row, number)
+    return spread_text(values) if values else "n/a"
+
+
+def spread_text(values: list[float]) -> str:
+    """Return ``median (min..max)``."""
+    median, low, high = spread(values)
+    return f"{short(median)} ({short(low)}..{short(high)})"
+
+
+def version_lines(results: Results) -> list[str]:
+    """Return the table of versions."""
+    lines = ["| row | versions |", "|---|---|"]
+    for row, about in results.rows.items():
+        versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+        lines.append(f"| {row} | {versions} |")
+    return lines
+
+
+def error_lines(results: Results) -> list[str]:
+    """Return what went wrong; nothing if nothing did."""
+    if not results.errors:
+        return []
+    lines = [f"- {key}: {(text.strip() or '?').splitlines()[-1]}" for key, text in results.errors.items()]
+    return ["## Errors", "", *lines]
+
+
+def short(value: float) -> str:
+    """Return three digits' worth of a number."""
+    if value == 0 or abs(value) >= 100:
+        return f"{value:.0f}"
+    return f"{value:.3g}"
