@@ -24,6 +24,7 @@ from aixgo_operator.domain.consent import allowed_namespaces, allows
 from aixgo_operator.domain.lookup import config_map_value, missing_secret_keys, refused, unresolved
 from aixgo_operator.domain.references import runtime_key
 from aixgo_operator.domain.resolved import FileSource, ResolvedAgent, SecretCopy, SecretKey
+from aixgo_operator.domain.validate import agent_spec_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,6 +100,8 @@ def resolve_agents(snapshot: Snapshot, runtime: AgentRuntime, settings: Operator
                 " older Agent of another namespace: rename this Agent, or change spec.runtimeRef",
             )
             result.agents.append(ResolvedAgent(agent, None, (problem,)))
+        elif problems := agent_spec_problems(agent):
+            result.agents.append(ResolvedAgent(agent, None, problems))
         else:
             _Builder(snapshot, runtime, settings, agent, result).build()
     return result

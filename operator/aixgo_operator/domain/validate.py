@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from aixgo.contract.role_config import role_problems
 from aixgo_operator.api.constants import Reason
 from aixgo_operator.domain.lookup import refused
 
 if TYPE_CHECKING:
-    from aixgo_operator.api.v1alpha1 import AgentRuntime, SessionBackend
+    from aixgo_operator.api.v1alpha1 import Agent, AgentRuntime, SessionBackend
     from aixgo_operator.domain.problem import Problem
 
 #: Names of the operator's own volumes begin with this.
@@ -56,6 +57,15 @@ def runtime_spec_problems(runtime: AgentRuntime, admin_port: int) -> tuple[Probl
         path = mount["mountPath"].rstrip("/") or "/"
         if path in ("/", TEMPORARY_DIRECTORY) or f"{path}/".startswith(CONTRACT_DIRECTORIES):
             wrong.append(f"spec.volumeMounts: {path} belongs to the runtime contract: choose another path")
+    return tuple(refused(Reason.INVALID_SPEC, text) for text in wrong)
+
+
+def agent_spec_problems(agent: Agent) -> tuple[Problem, ...]:
+    """Return what is wrong with the role of an agent, its settings and its model."""
+    spec = agent.spec
+    wrong = role_problems(
+        spec.role, spec.role_config or {}, has_model=spec.model is not None, where="spec.roleConfig"
+    )
     return tuple(refused(Reason.INVALID_SPEC, text) for text in wrong)
 
 

@@ -46,7 +46,8 @@ def test_an_agent_becomes_part_of_the_configuration() -> None:
         dependsOn=["first"],
         timeoutSeconds=9,
         description="Answers.",
-        roleConfig={"steps": 3},
+        role="planner",
+        roleConfig={"maxSteps": 3},
     )
     resolved = resolve(make_runtime(), agent)
     config = config_of(agent_of(resolved, "assistant"))
@@ -61,7 +62,7 @@ def test_an_agent_becomes_part_of_the_configuration() -> None:
     assert (config.session.ttl_seconds, config.session.history_limit) == (60, 4)
     assert (config.session.concurrency, config.timeout_seconds) == ("Parallel", 9)
     assert (config.inputs, config.outputs, config.depends_on) == (("in",), ("out",), ("first",))
-    assert config.role_config == {"steps": 3}
+    assert config.role_config == {"maxSteps": 3}
     assert config.allowed_caller_namespaces == ("default",)
     assert len(config.revision) == len(resolved.config.revision) == 16
 
