@@ -20,8 +20,14 @@ class MetricsCollector(Protocol):
     def agent_executed(self, agent: str, seconds: float) -> None:
         """Record how long one execution of an agent took, failed ones included."""
 
-    def session_operation(self, operation: str, outcome: Outcome) -> None:
-        """Count an operation on the session backend: ``get``, ``create``, ``turn``, ``delete``."""
+    def session_operation(self, operation: str, outcome: Outcome, seconds: float) -> None:
+        """Count an operation on the session backend: ``get``, ``create``, ``turn``, ``delete``.
+
+        The duration of a turn is without the agent's: opening, waiting for its turn, and committing.
+        """
+
+    def mcp_tool_called(self, tool: str, outcome: Outcome, seconds: float) -> None:
+        """Count one call of a tool of an MCP server, by the tool's name."""
 
     def calls_in_flight(self, count: int) -> None:
         """Set the number of calls that are running now."""
@@ -51,7 +57,10 @@ class NoMetrics:
     def agent_executed(self, agent: str, seconds: float) -> None:
         """Do nothing."""
 
-    def session_operation(self, operation: str, outcome: Outcome) -> None:
+    def session_operation(self, operation: str, outcome: Outcome, seconds: float) -> None:
+        """Do nothing."""
+
+    def mcp_tool_called(self, tool: str, outcome: Outcome, seconds: float) -> None:
         """Do nothing."""
 
     def calls_in_flight(self, count: int) -> None:

@@ -80,6 +80,7 @@ class OpenTelemetryTracing:
     def __init__(self, provider: trace.TracerProvider | None = None) -> None:
         self._tracer = (provider or trace.get_tracer_provider()).get_tracer("aixgo", version())
         self.provider = provider
+        self.instruments_models = False
 
     def call(
         self,
@@ -246,7 +247,7 @@ def open_tracing(resource: Mapping[str, str]) -> OpenTelemetryTracing | None:
     """Return tracing with the exporter that the environment asks for; None if it asks for none.
 
     Beside the variables of :func:`~aixgo.observability.tracing.wanted_exporter` those of the OpenTelemetry
-    SDK hold: OTEL_SERVICE_NAME (default ``aixgo``), OTEL_EXPORTER_OTLP_HEADERS, OTEL_TRACES_SAMPLER and others.
+    SDK hold: OTEL_SERVICE_NAME (default ``aixgo``), OTEL_EXPORTER_OTLP_HEADERS, OTEL_TRACES_SAMPLER, ...
 
     Args:
         resource: What to say of this process, as OpenTelemetry resource attributes.
@@ -277,13 +278,14 @@ def open_tracing(resource: Mapping[str, str]) -> OpenTelemetryTracing | None:
     return OpenTelemetryTracing(provider)
 
 
-def instrument_models(tracing: object) -> None:
-    """Let pydantic-ai record a span for every model request and tool call. Call it once it is imported."""
-    if not isinstance(tracing, OpenTelemetryTracing) or "pydantic_ai" not in sys.modules:
+def instrument_models(tracing: OpenTelemetryTracing) -> None:
+    """Let pydantic-ai record a span for every model request and tool call, if it is imported by now."""
+    if tracing.instruments_models or "pydantic_ai" not in sys.modules:
         return
     from pydantic_ai import Agent
     from pydantic_ai.models.instrumented import InstrumentationSettings
 
+    tracing.instruments_models = True
     Agent.instrument_all(
         InstrumentationSettings(
             tracer_provider=tracing.provider,

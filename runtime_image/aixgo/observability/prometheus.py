@@ -20,14 +20,22 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    from prometheus_client import Metric
 
     from aixgo.observability.metrics import Direction, Outcome
 
 #: From a cached answer to a slow model.
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+#: For what takes a fraction of a millisecond when all is well.
+FAST_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+#: An MCP server names its tools itself; so many different names become labels, the rest is ``other``.
+MAX_TOOL_NAMES = 200
 #: State 01 of the kernel's socket table.
 ESTABLISHED = "01"
 SOCKET_TABLES = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
@@ -66,6 +74,24 @@ class PrometheusMetrics:
             ["operation", "result"],
             registry=registry,
         )
+        self._session_seconds = Histogram(
+            "aixgo_session_operation_duration_seconds",
+            "Duration of operations on the session backend; of a turn without the agent's part",
+            ["operation"],
+            buckets=FAST_SECONDS,
+            registry=registry,
+        )
+        self._tools = Counter(
+            "aixgo_mcp_tool_calls", "Calls of tools of MCP servers", ["tool", "status"], registry=registry
+        )
+        self._tool_seconds = Histogram(
+            "aixgo_mcp_tool_call_duration_seconds",
+            "Duration of calls of tools of MCP servers",
+            ["tool"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._tool_names: set[str] = set()
         self._in_flight = Gauge("aixgo_calls_in_flight", "Calls that are running now", registry=registry)
         self._tls = Counter(
             "aixgo_tls_reloads", "New certificates taken or refused", ["result"], registry=registry
@@ -111,6 +137,23 @@ class PrometheusMetrics:
         )
         connections.set_function(lambda: open_connections(grpc_port))
 
+    def watch_certificate(self, not_after: Callable[[], float]) -> None:
+        """Show when the certificate in use expires, as ``aixgo_tls_certificate_not_after_seconds``.
+
+        Args:
+            not_after: Returns the moment as seconds since 1970.
+        """
+        gauge = Gauge(
+            "aixgo_tls_certificate_not_after_seconds",
+            "When the certificate that new connections meet expires, in seconds since 1970",
+            registry=self.registry,
+        )
+        gauge.set_function(not_after)
+
+    def watch_session_backend(self, state: Callable[[], tuple[str, bool]]) -> None:
+        """Show the type of the session backend and whether it answers, as ``aixgo_session_backend_ready``."""
+        self.registry.register(_SessionBackend(state))
+
     def exposition(self) -> bytes:
         """Return all metrics in the Prometheus text format."""
         return generate_latest(self.registry)
@@ -128,9 +171,20 @@ class PrometheusMetrics:
         """Feed ``aixgo_agent_execution_duration_seconds``."""
         self._execution.labels(agent).observe(seconds)
 
-    def session_operation(self, operation: str, outcome: Outcome) -> None:
-        """Feed ``aixgo_session_operations_total``."""
+    def session_operation(self, operation: str, outcome: Outcome, seconds: float) -> None:
+        """Feed ``aixgo_session_operations_total`` and its duration."""
         self._sessions.labels(operation, outcome).inc()
+        self._session_seconds.labels(operation).observe(seconds)
+
+    def mcp_tool_called(self, tool: str, outcome: Outcome, seconds: float) -> None:
+        """Feed ``aixgo_mcp_tool_calls_total`` and its duration."""
+        if tool not in self._tool_names:
+            if len(self._tool_names) >= MAX_TOOL_NAMES:
+                tool = "other"
+            else:
+                self._tool_names.add(tool)
+        self._tools.labels(tool, outcome).inc()
+        self._tool_seconds.labels(tool).observe(seconds)
 
     def calls_in_flight(self, count: int) -> None:
         """Feed ``aixgo_calls_in_flight``."""
@@ -152,6 +206,22 @@ class PrometheusMetrics:
         """Feed ``aixgo_http_requests_total`` and its duration."""
         self._http.labels(method, path, str(status)).inc()
         self._http_seconds.labels(method, path).observe(seconds)
+
+
+class _SessionBackend(Collector):
+    """One series for the present backend, none for those before it."""
+
+    def __init__(self, state: Callable[[], tuple[str, bool]]) -> None:
+        self._state = state
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the series at a scrape."""
+        kind, ready = self._state()
+        family = GaugeMetricFamily(
+            "aixgo_session_backend_ready", "Whether the session backend answers, by its type", labels=["type"]
+        )
+        family.add_metric([kind], float(ready))
+        return [family]
 
 
 def resident_bytes() -> float:

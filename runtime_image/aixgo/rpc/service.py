@@ -13,7 +13,8 @@ import grpc
 import grpc.aio
 
 from aixgo.errors import StorageError
-from aixgo.observability.logs import get_logger
+from aixgo.observability.logs import describe_call, get_logger
+from aixgo.observability.tracing import NO_TRACING, Span, Tracing
 from aixgo.rpc import agent_service_pb2 as pb
 from aixgo.rpc import agent_service_pb2_grpc as pb_grpc
 from aixgo.rpc.authorization import uris_of
@@ -53,6 +54,9 @@ AGENT_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 #: Metadata key with the agents through which a call came, separated by commas.
 CALLER_CHAIN: Final = "aixgo-caller-chain"
 MAX_CHAIN: Final = 16
+SERVICE: Final = "aixgo.AgentService"
+#: So many characters of what a caller sent go into a log.
+MAX_LOGGED: Final = 256
 
 _log = get_logger("aixgo.rpc")
 
@@ -112,6 +116,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
         rules: Rules,
         metrics: MetricsCollector,
         on_model_unreachable: Callable[[], None],
+        tracing: Tracing = NO_TRACING,
     ) -> None:
         self.rules = rules
         self._agents = agents
@@ -120,12 +125,12 @@ class AgentService(pb_grpc.AgentServiceServicer):
         self._channels = channels
         self._metrics = metrics
         self._on_model_unreachable = on_model_unreachable
+        self._tracing = tracing
 
     async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:  # noqa: N802
         """Let an agent answer."""
-        return await self._guarded(
-            "Execute", request.agent_name, context, self._execute(request, context, None)
-        )
+        work = self._execute("Execute", request, context, None)
+        return await self._guarded("Execute", request.agent_name, context, work)
 
     async def ExecuteStream(self, request: pb.ExecuteRequest, context: Context) -> None:  # noqa: N802
         """Let an agent answer and send the answer while it is made."""
@@ -134,7 +139,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
             await context.write(pb.ExecuteStreamResponse(partial=to_wire(part)))
 
         async def stream() -> None:
-            final = await self._execute(request, context, emit)
+            final = await self._execute("ExecuteStream", request, context, emit)
             await context.write(pb.ExecuteStreamResponse(final=final))
 
         await self._guarded("ExecuteStream", request.agent_name, context, stream())
@@ -148,13 +153,26 @@ class AgentService(pb_grpc.AgentServiceServicer):
         await self._guarded("Listen", request.agent_name, context, self._listen(request, context))
 
     async def _execute(
-        self, request: pb.ExecuteRequest, context: Context, emit: Emit | None
+        self, method: str, request: pb.ExecuteRequest, context: Context, emit: Emit | None
     ) -> pb.ExecuteResponse:
         name = self._authorized(request.agent_name, "agent_name", context)
         turn = _turn_request(request)
-        with self._gate.admit():
+        with self._span(method, name, context), self._gate.admit():
             async with self._agents.use(name) as callee:
                 return _response(await self._turn(callee, turn, context, emit))
+
+    def _span(self, method: str, agent: str, context: Context) -> AbstractContextManager[Span]:
+        """Open the span of a call; a trace that the caller is in goes on."""
+        if not self._tracing.enabled:
+            return self._tracing.span("")
+        wanted = self._agents.wanted(agent)
+        return self._tracing.call(
+            agent,
+            wanted.role if wanted is not None else "",
+            kind="server",
+            metadata=tuple(context.invocation_metadata() or ()),
+            attributes={"rpc.system": "grpc", "rpc.service": SERVICE, "rpc.method": method},
+        )
 
     async def _turn(
         self, callee: Callee, turn: TurnRequest, context: Context, emit: Emit | None
@@ -163,7 +181,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
         needs_session = bool(turn.session_id) and turn.callers_history is None
         try:
             with self._sessions.borrow() if needs_session else nullcontext() as manager:
-                runner = TurnRunner(manager, self._metrics)
+                runner = TurnRunner(manager, self._metrics, self._tracing)
                 async with asyncio.timeout(seconds):
                     return await runner.run(callee.agent, turn, callee.config.session, emit)
         except TimeoutError as error:
@@ -202,8 +220,10 @@ class AgentService(pb_grpc.AgentServiceServicer):
         if self._gate.draining:
             raise DrainingError
         wanted = self._agents.wanted(name)
+        uris = uris_of(context.auth_context())
+        describe_call(agent=name, caller=uris[0][:MAX_LOGGED] if uris else "")
         try:
-            self.rules.authorizer.check(uris_of(context.auth_context()), name, wanted, self.rules.namespace)
+            self.rules.authorizer.check(uris, name, wanted, self.rules.namespace)
         except CallerNotAllowedError:
             # The name of an agent that does not exist comes from the caller and would be an unbounded label.
             self._metrics.authorization_refused(name if wanted is not None else "")

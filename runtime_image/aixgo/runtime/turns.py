@@ -19,7 +19,9 @@ from aixgo.agents.protocol import Agent, to_message
 from aixgo.agents.text import join_parts
 from aixgo.contract import SessionConfig
 from aixgo.errors import SessionConflictError, SessionNotFoundError, StorageError
+from aixgo.observability.logs import describe_call
 from aixgo.observability.metrics import MetricsCollector, NoMetrics
+from aixgo.observability.tracing import NO_TRACING, Tracing
 from aixgo.runtime.errors import (
     AgentError,
     AgentFailedError,
@@ -85,6 +87,7 @@ class TurnRunner:
 
     sessions: Manager | None = None
     metrics: MetricsCollector = field(default_factory=NoMetrics)
+    tracing: Tracing = NO_TRACING
 
     async def run(
         self,
@@ -177,15 +180,38 @@ class TurnRunner:
         settings: SessionConfig,
         emit: Emit | None,
     ) -> TurnResult:
+        watch = _Stopwatch()
+        try:
+            with self.tracing.span(
+                "session.turn", {"agent.name": request.agent_name, "session.id": session_id}
+            ) as span:
+                result = await self._turn(sessions, agent, request, session_id, settings, emit, watch)
+                span.set("session.version", result.session_version)
+        except (StorageError, SessionConflictError):
+            self.metrics.session_operation("turn", "failed", watch.seconds)
+            raise
+        self.metrics.session_operation("turn", "ok", watch.seconds)
+        return result
+
+    async def _turn(
+        self,
+        sessions: Manager,
+        agent: Agent,
+        request: TurnRequest,
+        session_id: str,
+        settings: SessionConfig,
+        emit: Emit | None,
+        watch: _Stopwatch,
+    ) -> TurnResult:
         if settings.concurrency == "Serialize":
             session = await self._open(sessions, request, session_id)
-            return await self._serialized(session, agent, request, settings, emit)
+            return await self._serialized(session, agent, request, settings, emit, watch)
         # What was streamed cannot be taken back, so a streamed turn has one attempt.
         attempts = 1 if emit is not None else PARALLEL_ATTEMPTS
         for attempt in range(1, attempts + 1):
             session = await self._open(sessions, request, session_id)
             try:
-                return await self._optimistic(session, agent, request, settings, emit)
+                return await self._optimistic(session, agent, request, settings, emit, watch)
             except SessionConflictError:
                 if attempt == attempts:
                     raise
@@ -196,24 +222,37 @@ class TurnRunner:
         foreign = request.user_id is not None and session.user_id != request.user_id
         if foreign or session.agent_name != request.agent_name:
             raise SessionNotFoundError
+        describe_call(session_id=session.id)
         return session
 
     async def _serialized(
-        self, session: Session, agent: Agent, request: TurnRequest, settings: SessionConfig, emit: Emit | None
+        self,
+        session: Session,
+        agent: Agent,
+        request: TurnRequest,
+        settings: SessionConfig,
+        emit: Emit | None,
+        watch: _Stopwatch,
     ) -> TurnResult:
         """Run the turn while nobody else, in any process, can change the session."""
         view = SessionView(session, settings.history_limit)
         async with session.turn(idempotency_key=request.idempotency_key or None) as turn:
             if turn.replayed is not None:
                 return TurnResult(turn.replayed[-1], session.id, session.version)
-            output = await self._invoke(agent, request, view, emit)
+            with watch.paused():
+                output = await self._invoke(agent, request, view, emit)
             for message in (request.input, *view.appended, output):
                 await turn.append_message(message)
-        self.metrics.session_operation("turn", "ok")
         return TurnResult(output, session.id, session.version)
 
     async def _optimistic(
-        self, session: Session, agent: Agent, request: TurnRequest, settings: SessionConfig, emit: Emit | None
+        self,
+        session: Session,
+        agent: Agent,
+        request: TurnRequest,
+        settings: SessionConfig,
+        emit: Emit | None,
+        watch: _Stopwatch,
     ) -> TurnResult:
         """Run the turn on a version of the session and append only if that is still the newest."""
         version = session.version
@@ -223,7 +262,8 @@ class TurnRunner:
                 if turn.replayed is not None:
                     return TurnResult(turn.replayed[-1], session.id, session.version)
         view = SessionView(session, settings.history_limit)
-        output = await self._invoke(agent, request, view, emit)
+        with watch.paused():
+            output = await self._invoke(agent, request, view, emit)
         messages = [request.input, *view.appended, output]
         if key is None:
             await session.append_messages(messages, expected_version=version)
@@ -235,7 +275,6 @@ class TurnRunner:
                     raise SessionConflictError
                 for message in messages:
                     await turn.append_message(message)
-        self.metrics.session_operation("turn", "ok")
         return TurnResult(output, session.id, session.version)
 
     async def _invoke(
@@ -261,13 +300,33 @@ class TurnRunner:
         return output
 
     async def _counted(self, operation: str, awaitable: Awaitable[T]) -> T:
+        began = time.perf_counter()
         try:
             result = await awaitable
         except StorageError:
-            self.metrics.session_operation(operation, "failed")
+            self.metrics.session_operation(operation, "failed", time.perf_counter() - began)
             raise
-        self.metrics.session_operation(operation, "ok")
+        self.metrics.session_operation(operation, "ok", time.perf_counter() - began)
         return result
+
+
+class _Stopwatch:
+    """Counts the seconds since it was made, but for those in which it was paused."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._began
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._began += time.perf_counter() - began
 
 
 async def _whole(agent: Agent, message: Message, session: SessionView | CallersSession | None) -> Message:

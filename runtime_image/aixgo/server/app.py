@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 from aixgo.contract import RUNTIME_JSON, TLS_CA, TLS_CERT, TLS_KEY, RuntimeConfig, Statusz
 from aixgo.files import Stamp, stamp
 from aixgo.observability.logs import get_logger
+from aixgo.observability.otel import instrument_models, open_tracing
 from aixgo.observability.prometheus import PrometheusMetrics, resident_bytes
+from aixgo.observability.redaction import remember_secret
+from aixgo.observability.tracing import NO_TRACING
 from aixgo.rpc.authorization import Authorizer
 from aixgo.rpc.certificates import CertificateStore
 from aixgo.rpc.credentials import server_credentials
@@ -71,6 +74,7 @@ class RuntimeServer:
         Raises:
             InvalidCertificateError: mode Mutual, and the certificate cannot be used.
             RuntimeError: the gRPC port cannot be bound.
+            ValueError: the environment asks for an exporter of traces that there is not.
         """
         self._paths = paths
         self._config = config
@@ -83,14 +87,21 @@ class RuntimeServer:
         secrets = SecretFiles(paths.secrets)
         self._secrets = secrets
         self.metrics = PrometheusMetrics()
+        self._tracing = open_tracing(
+            {"aixgo.runtime": config.runtime.name, "k8s.namespace.name": config.runtime.namespace}
+        )
         self._gate = CallGate(config.limits.max_concurrent_calls, self.metrics)
         self._channels = Channels()
         self._probe = ModelProbe(self._changed.set)
-        self._agents = AgentSet(secrets, self._probe.error, self._changed.set)
+        self._agents = AgentSet(secrets, self._probe.error, self._agents_changed)
         self._sessions = Sessions(paths, secrets, self._changed.set)
         self._certificates: CertificateStore | None = None
         if config.tls.mode == "Mutual":
-            self._certificates = CertificateStore(paths.tls, self._certificate_reloaded)
+            certificates = CertificateStore(paths.tls, self._certificate_reloaded)
+            self._certificates = certificates
+            remember_secret(certificates.bundle.key_pem.decode("ascii", "replace"))
+            self.metrics.watch_certificate(lambda: certificates.bundle.not_after.timestamp())
+        self.metrics.watch_session_backend(self._session_backend)
         service = AgentService(
             agents=self._agents,
             sessions=self._sessions,
@@ -99,6 +110,7 @@ class RuntimeServer:
             rules=_rules(config),
             metrics=self.metrics,
             on_model_unreachable=self._probe.look_now,
+            tracing=self._tracing or NO_TRACING,
         )
         self._service = service
         self._rpc = RpcServer(
@@ -177,6 +189,8 @@ class RuntimeServer:
         await self._agents.close()
         await self._sessions.close()
         await self._admin.stop()
+        if self._tracing is not None:
+            await self._tracing.close()
 
     def statusz(self) -> Statusz:
         """Return the document of ``/statusz``."""
@@ -214,6 +228,16 @@ class RuntimeServer:
     def _checks(self) -> list[Check]:
         persistent = [agent.name for agent in self._config.agents if agent.session.mode == "Persistent"]
         return checks(self.statusz(), persistent, datetime.now(UTC))
+
+    def _agents_changed(self) -> None:
+        if self._tracing is not None:
+            # The library of models is imported with the first agent that needs it.
+            instrument_models(self._tracing)
+        self._changed.set()
+
+    def _session_backend(self) -> tuple[str, bool]:
+        status = self._sessions.status()
+        return status.type, status.ready
 
     def _plaintext_mode(self) -> Any:
         return "External" if self._config.tls.mode == "External" else "Disabled"
@@ -303,6 +327,7 @@ class RuntimeServer:
         self.metrics.tls_reload("ok")
         if self._certificates is not None:
             bundle = self._certificates.bundle
+            remember_secret(bundle.key_pem.decode("ascii", "replace"))
             _log.info(
                 "certificate reloaded",
                 serial_number=bundle.serial_number,

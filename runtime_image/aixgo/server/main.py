@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from aixgo.server.app import RuntimeServer
 from aixgo.server.configuration import ConfigurationError, load_configuration
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from aixgo.contract import RuntimePaths
 
 #: Exit codes of the runtime contract; DIRTY is for calls that had to be cut off.
@@ -47,6 +50,7 @@ def run(
         0 after a drained shutdown, 1 if calls had to be cut off, 2 on bad configuration at the start.
     """
     configure_logging(log_format, log_level)
+    sys.excepthook = _log_crash
     return uvloop.run(_serve(paths, host, termination_log))
 
 
@@ -54,7 +58,7 @@ async def _serve(paths: RuntimePaths, host: str, termination_log: Path) -> int:
     stop = _stop_requests()
     try:
         server = RuntimeServer(paths, load_configuration(paths.config), host)
-    except (ConfigurationError, InvalidCertificateError) as error:
+    except (ConfigurationError, InvalidCertificateError, ValueError) as error:
         return _refuse(str(error), termination_log)
     except RuntimeError as error:  # grpc's only way to say that the port is taken
         return _refuse(f"cannot listen on the gRPC port: {type(error).__name__}", termination_log)
@@ -84,6 +88,11 @@ def _stop_requests() -> asyncio.Queue[signal.Signals]:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, requests.put_nowait, number)
     return requests
+
+
+def _log_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Log what nobody caught, instead of printing it: printed, it would not be redacted."""
+    _log.critical("crashed", exc_info=(kind, error, trace))
 
 
 def _refuse(reason: str, termination_log: Path) -> int:

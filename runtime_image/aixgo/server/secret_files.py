@@ -6,6 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from aixgo.files import data_directory, stamp
+from aixgo.observability.redaction import remember_secret
 from aixgo.runtime.errors import AgentLoadError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class SecretFiles:
-    """Reads secrets at the moment of use. Never keeps, logs or reports a value."""
+    """Reads secrets at the moment of use. Never reports a value; what was read is kept out of the logs."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -32,11 +33,12 @@ class SecretFiles:
         if not all(_plain(part) for part in (reference.secret, reference.key)):
             raise AgentLoadError(f"{where}: not a name of a secret and a key")
         try:
-            return (data_directory(self._directory) / reference.secret / reference.key).read_text(
-                encoding="utf-8"
-            )
+            path = data_directory(self._directory) / reference.secret / reference.key
+            value = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise AgentLoadError(f"{where} is not available") from error
+        remember_secret(value)
+        return value
 
     def stamp(self, references: Iterable[SecretFile]) -> Stamp:
         """Return the stamp of these files; it changes when one of them is replaced."""
