@@ -13,6 +13,7 @@ import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
+from aixgo.agents.errors import AgentNotImplementedError, NoAgreementError
 from aixgo.errors import (
     InvalidMessageError,
     InvalidPathComponentError,
@@ -47,6 +48,8 @@ _CODES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (InvalidRequestError, grpc.StatusCode.INVALID_ARGUMENT),
     (AgentNotFoundError, grpc.StatusCode.NOT_FOUND),
     (AgentNotReadyError, grpc.StatusCode.UNAVAILABLE),
+    (AgentNotImplementedError, grpc.StatusCode.UNIMPLEMENTED),
+    (NoAgreementError, grpc.StatusCode.FAILED_PRECONDITION),
     (CallerNotAllowedError, grpc.StatusCode.PERMISSION_DENIED),
     (SessionNotFoundError, grpc.StatusCode.NOT_FOUND),
     (SessionConflictError, grpc.StatusCode.ABORTED),
