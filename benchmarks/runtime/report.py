@@ -1,0 +1,43 @@
+"""What people read: a table of goals, a table of every operation, how it was measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from benchmarks.common.tables import about_lines, cell, error_lines, goal_lines
+from benchmarks.runtime.plan import STEPS
+
+if TYPE_CHECKING:
+    from benchmarks.common.goals import Verdict
+    from benchmarks.common.results import Results
+
+_CALLS: Final = (("calls/s", "ops"), ("p50", "p50"), ("p99", "p99"), ("server CPU per call", "cpu"))
+_STREAMS: Final = (
+    ("chunks/s", "ops"),
+    ("p50 of a stream", "p50"),
+    ("server CPU per chunk", "cpu"),
+    ("messages per stream", "messages"),
+)
+_STARTS: Final = (("ms", "ms"), ("RSS MiB", "rss"), ("modules", "modules"))
+
+
+def markdown(results: Results, verdicts: list[Verdict], about: dict[str, Any]) -> str:
+    """Return the whole report."""
+    parts = ["# The runtime beside bare grpc.aio", "", *about_lines(about), ""]
+    parts += ["## Goals", "", *goal_lines(verdicts), ""]
+    parts += ["Medians of the rounds, (min..max) below; microseconds unless said.", ""]
+    for step in STEPS:
+        columns = _STREAMS if step.kind == "tokens" else _CALLS
+        parts += [f"## {step.name}", "", *_table(results, step.name, columns), ""]
+    parts += ["## Starting a process", "", *_table(results, "start", _STARTS), ""]
+    parts += error_lines(results)
+    return "\n".join(parts) + "\n"
+
+
+def _table(results: Results, operation: str, columns: tuple[tuple[str, str], ...]) -> list[str]:
+    lines = ["| row | " + " | ".join(title for title, _ in columns) + " |"]
+    lines.append("|---" * (len(columns) + 1) + "|")
+    for row in results.rounds.get(operation, {}):
+        cells = [cell(results, operation, row, number) for _, number in columns]
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    return lines
