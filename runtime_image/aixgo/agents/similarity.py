@@ -1,0 +1,129 @@
+"""How alike texts are: the cosine of their term counts, or of embeddings that came with them.
+
+Local, deterministic and without a model. Term counts see shared words, not shared meaning: paraphrases
+without a common word are unlike. Whoever needs more sends embeddings.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+K = TypeVar("K", int, str)
+
+_WORD: Final = re.compile(r"\w+")
+#: How many terms name a cluster.
+_CONCEPT_TERMS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Texts that are alike, as places in the list of all texts."""
+
+    members: tuple[int, ...]
+    #: Mean similarity of all pairs of members; 1 for a single member.
+    average_similarity: float
+    #: The terms that set the members apart from the other texts.
+    concept: str
+
+
+class Similarities:
+    """The similarity of every pair of texts, each from 0 (nothing in common) to 1."""
+
+    def __init__(self, texts: Sequence[str], embeddings: Sequence[Sequence[float] | None] = ()) -> None:
+        """Compare texts, by their embeddings if each has one and all are of one length."""
+        self._terms = [terms(text) for text in texts]
+        vectors = [vector for vector in embeddings if vector]
+        if len(vectors) == len(texts) and len({len(vector) for vector in vectors}) == 1:
+            points = [dict(enumerate(vector)) for vector in vectors]
+            self._matrix = _pairs(len(texts), lambda i, j: cosine(points[i], points[j]))
+        else:
+            self._matrix = _pairs(len(texts), lambda i, j: cosine(self._terms[i], self._terms[j]))
+
+    def __len__(self) -> int:
+        return len(self._terms)
+
+    def of(self, first: int, second: int) -> float:
+        """Return the similarity of two texts."""
+        return self._matrix[max(first, second)][min(first, second)]
+
+    def agreement(self, weights: Sequence[float], clusters: Sequence[Cluster] = ()) -> float:
+        """Return the mean similarity of all pairs, weighted; 1 for less than two texts.
+
+        Texts of one cluster count as equal.
+        """
+        cluster_of = {member: index for index, cluster in enumerate(clusters) for member in cluster.members}
+        total = alike = 0.0
+        for i in range(len(self)):
+            for j in range(i):
+                weight = weights[i] * weights[j]
+                same = i in cluster_of and cluster_of[i] == cluster_of.get(j)
+                total += weight
+                alike += weight * (1.0 if same else self.of(i, j))
+        return min(1.0, alike / total) if total > 0 else 1.0
+
+    def clusters(self, threshold: float) -> list[Cluster]:
+        """Group the texts: each joins the first group whose members it resembles by ``threshold`` on average.
+
+        Every text is in exactly one group; groups are in the order of their first members.
+        """
+        groups: list[list[int]] = []
+        for text in range(len(self)):
+            for group in groups:
+                if sum(self.of(text, member) for member in group) / len(group) >= threshold:
+                    group.append(text)
+                    break
+            else:
+                groups.append([text])
+        return [Cluster(tuple(group), self._inside(group), self._concept(group)) for group in groups]
+
+    def _inside(self, group: Sequence[int]) -> float:
+        pairs = [self.of(i, j) for place, i in enumerate(group) for j in group[:place]]
+        return sum(pairs) / len(pairs) if pairs else 1.0
+
+    def _concept(self, group: Sequence[int]) -> str:
+        inside: Counter[str] = Counter()
+        outside: Counter[str] = Counter()
+        for text, counts in enumerate(self._terms):
+            (inside if text in group else outside).update(counts.keys())
+        others = len(self) - len(group)
+
+        def distinctive(term: str) -> float:
+            return inside[term] / len(group) - (outside[term] / others if others else 0.0)
+
+        ranked = sorted(inside, key=lambda term: (-round(distinctive(term), 9), -len(term), term))
+        return " ".join(ranked[:_CONCEPT_TERMS])
+
+
+def terms(text: str) -> Counter[str]:
+    """Return how often each word is in a text; case does not count."""
+    return Counter(_WORD.findall(text.casefold()))
+
+
+def cosine(first: Mapping[K, float], second: Mapping[K, float]) -> float:
+    """Return the cosine of two vectors, at least 0. Two empty ones are equal."""
+    if not first and not second:
+        return 1.0
+    length = math.sqrt(_dot(first, first)) * math.sqrt(_dot(second, second))
+    return min(1.0, max(0.0, _dot(first, second) / length)) if length > 0 else 0.0
+
+
+def nearest(query: str, texts: Sequence[str], count: int) -> list[int]:
+    """Return the places of the ``count`` texts that are most like ``query``, the nearest first."""
+    wanted = terms(query)
+    ranked = sorted(range(len(texts)), key=lambda place: (-cosine(wanted, terms(texts[place])), place))
+    return ranked[:count]
+
+
+def _pairs(count: int, similarity: Callable[[int, int], float]) -> list[list[float]]:
+    return [[1.0 if i == j else similarity(i, j) for j in range(i + 1)] for i in range(count)]
+
+
+def _dot(first: Mapping[K, float], second: Mapping[K, float]) -> float:
+    return math.fsum(value * second.get(key, 0.0) for key, value in first.items())
