@@ -31,7 +31,8 @@ from aixgo.runtime.errors import (
     ModelUnreachableError,
     RuntimeNotStartedError,
 )
-from aixgo.runtime.turns import CallersHistory, Emit, TurnRequest, TurnResult, TurnRunner
+from aixgo.runtime.streaming import Emit
+from aixgo.runtime.turns import CallersHistory, TurnRequest, TurnResult, TurnRunner
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

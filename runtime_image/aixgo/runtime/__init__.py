@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aixgo.runtime.local import Runtime, RuntimeSettings
+from aixgo.runtime.local import Runtime
+from aixgo.runtime.settings import RuntimeSettings
 from aixgo.runtime.tls import TLSConfig
 
 if TYPE_CHECKING:

@@ -5,7 +5,14 @@ Texts are those of Aixgo where it has one; none names a path, a key or an addres
 
 from __future__ import annotations
 
+import secrets
+
 from aixgo.errors import AixgoError
+
+
+def new_error_id() -> str:
+    """Return an id under which a caller's error is found in the log."""
+    return secrets.token_hex(6)
 
 
 class RuntimeNotStartedError(AixgoError):
@@ -59,10 +66,14 @@ class AgentNotReadyError(AgentError):
 
 
 class AgentFailedError(AgentError):
-    """The agent raised an exception, which is the cause (``__cause__``); only the log has its text."""
+    """The agent raised an exception, which is the cause (``__cause__``); only the log has its text.
 
-    def __init__(self, agent: str) -> None:
-        super().__init__(agent, f"agent {agent!r} failed")
+    :attr:`error_id` is in the log of the process that the agent runs in, too.
+    """
+
+    def __init__(self, agent: str, error_id: str | None = None) -> None:
+        self.error_id = new_error_id() if error_id is None else error_id
+        super().__init__(agent, f"agent {agent!r} failed (error id {self.error_id})")
 
 
 class AgentLoadError(AixgoError):
@@ -138,6 +149,7 @@ class ChannelFullError(AixgoError, TimeoutError):
 
     def __init__(self, target: str) -> None:
         super().__init__(f"timeout sending message to {target} (channel full)")
+        self.target = target
 
 
 class CycleError(AixgoError):

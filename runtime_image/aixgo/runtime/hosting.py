@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING
 
 from aixgo.agents.protocol import is_ready
 from aixgo.observability.logs import get_logger
 
 if TYPE_CHECKING:
-    from aixgo.agents.protocol import Agent
+    from aixgo.agents.protocol import Agent, Mailbox
 
-#: How often a starting agent is asked whether it is ready, in seconds.
+#: How often a starting agent is asked whether it is ready, in seconds (Go: the same).
 READY_POLL_SECONDS = 0.01
+#: How long the ``start`` of an agent that has always said that it is ready gets to fail, in seconds.
+START_GRACE_SECONDS = 0.05
+#: How long an agent may take to stop, in seconds.
+STOP_SECONDS = 10.0
 
 _log = get_logger("aixgo.runtime")
 
@@ -26,6 +29,12 @@ class RunningAgent:
         self.agent = agent
         self._task: asyncio.Task[None] | None = None
 
+    def bind(self, mailbox: Mailbox) -> None:
+        """Give the agent its channels, if it wants them. To be called before :meth:`start`."""
+        bind = getattr(self.agent, "bind", None)
+        if bind is not None:
+            bind(mailbox)
+
     async def start(self, timeout: float) -> None:
         """Start the agent and wait until it is ready, or until its ``start`` has returned.
 
@@ -33,19 +42,20 @@ class RunningAgent:
             TimeoutError: it was neither within ``timeout`` seconds; it has been stopped again.
             Exception: whatever ``start`` raised.
         """
-        self._task = asyncio.create_task(self.agent.start(), name=f"agent {self.name}")
+        always_ready = is_ready(self.agent)
+        task = self._task = asyncio.create_task(self.agent.start(), name=f"agent {self.name}")
         try:
             async with asyncio.timeout(timeout):
-                while not self._task.done() and not is_ready(self.agent):
-                    await asyncio.wait({self._task}, timeout=READY_POLL_SECONDS)
-        except TimeoutError:
+                if always_ready:
+                    # What it says tells nothing; a start that fails does so at once, or is seen later.
+                    await asyncio.wait((task,), timeout=min(START_GRACE_SECONDS, timeout))
+                while not task.done() and not is_ready(self.agent):
+                    await asyncio.wait((task,), timeout=READY_POLL_SECONDS)
+        except (TimeoutError, asyncio.CancelledError):
             await self.stop()
             raise
-        except asyncio.CancelledError:
-            await self.stop()
-            raise
-        if self._task.done():
-            self._task.result()
+        if task.done():
+            task.result()
 
     @property
     def failure(self) -> str | None:
@@ -64,13 +74,28 @@ class RunningAgent:
         return None if is_ready(self.agent) else "the agent says that it is not ready"
 
     async def stop(self) -> None:
-        """Stop the agent. What it raises is logged: there is nobody left to tell."""
+        """Stop the agent. What it raises is logged: there is nobody left to tell.
+
+        An agent that does not end in time, or whose stopping is cancelled, is cancelled.
+        """
         try:
-            await self.agent.stop()
+            async with asyncio.timeout(STOP_SECONDS):
+                await self.agent.stop()
         except Exception as error:  # noqa: BLE001 - user code; the process must go on
             _log.warning("agent failed to stop", agent=self.name, error=type(error).__name__, exc_info=True)
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
-        if self._task is not None:
-            with contextlib.suppress(Exception, asyncio.CancelledError):
-                await self._task
+        finally:
+            self.abandon()
+        if self._task is not None and self._task is not asyncio.current_task():
+            await asyncio.wait((self._task,), timeout=STOP_SECONDS)
+
+    def abandon(self) -> None:
+        """Cancel the agent's task without waiting for its end."""
+        task = self._task
+        if task is not None and not task.done():
+            task.cancel()
+            task.add_done_callback(_forget_outcome)
+
+
+def _forget_outcome(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.exception()

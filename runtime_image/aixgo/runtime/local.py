@@ -4,56 +4,42 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from aixgo.observability.logs import get_logger
 from aixgo.observability.metrics import MetricsCollector, NoMetrics
-from aixgo.runtime.channels import Channels, ChannelStats
+from aixgo.observability.tracing import NO_TRACING, Tracing
+from aixgo.runtime.channels import AgentMailbox, Channels, ChannelStats
 from aixgo.runtime.errors import (
-    AgentAlreadyRegisteredError,
+    AgentFailedError,
     AgentNotFoundError,
     AgentNotReadyError,
-    CallDeadlineError,
     PhaseStartError,
     RuntimeAlreadyStartedError,
     RuntimeNotStartedError,
 )
-from aixgo.runtime.hosting import RunningAgent
 from aixgo.runtime.phases import start_phases
-from aixgo.runtime.turns import Emit, TurnRequest, TurnResult, TurnRunner
+from aixgo.runtime.registry import Registry
+from aixgo.runtime.running_calls import RunningCalls
+from aixgo.runtime.settings import RuntimeSettings
+from aixgo.runtime.streaming import Emit, Streaming
+from aixgo.runtime.turns import TurnRequest, TurnResult, TurnRunner
 
 if TYPE_CHECKING:
     import builtins
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
     from aixgo.agents.protocol import Agent
     from aixgo.message import Message
+    from aixgo.observability.tracing import AttributeValue, Span
+    from aixgo.runtime.routing import Routing
     from aixgo.session import Manager
 
 #: How many agents ``call_parallel`` asks at once when calls are not limited (Go: the same).
 PARALLEL_WORKERS = 8
 
-
-@dataclass(frozen=True, slots=True)
-class RuntimeSettings:
-    """How a runtime was made (Go: RuntimeConfig). Times are in seconds."""
-
-    timeout: float | None = None
-    channel_buffer_size: int = 100
-    #: 0: no limit.
-    max_concurrent_calls: int = 0
-    agent_start_timeout: float = 30.0
-    send_timeout: float = 5.0
-    #: Per cent of a channel's capacity.
-    channel_full_warning_threshold: int = 80
-
-
-class _Registered:
-    def __init__(self, agent: Agent) -> None:
-        self.agent = agent
-        self.running: RunningAgent | None = None
-        self.starting = asyncio.Lock()
+_log = get_logger("aixgo.runtime")
 
 
 class Runtime:
@@ -68,6 +54,7 @@ class Runtime:
         session_manager: Manager | None = None,
         metrics: MetricsCollector | None = None,
         timeout: float | None = None,
+        tracing: Tracing | None = None,
         channel_buffer_size: int = 100,
         max_concurrent_calls: int = 0,
         agent_start_timeout: float = 30.0,
@@ -81,6 +68,7 @@ class Runtime:
                 close.
             metrics: Where measurements go.
             timeout: Seconds that a call may take. None: no limit.
+            tracing: Where spans go. None: nowhere.
             channel_buffer_size: How many messages a channel holds.
             max_concurrent_calls: How many calls run at once; more of them wait. 0: no limit.
             agent_start_timeout: Seconds that an agent may take until it is ready.
@@ -95,13 +83,15 @@ class Runtime:
             send_timeout,
             channel_full_warning_threshold,
         )
-        self._runner = TurnRunner(session_manager, metrics or NoMetrics())
-        self._agents: dict[str, _Registered] = {}
+        self._tracing = tracing or NO_TRACING
+        self._runner = TurnRunner(session_manager, metrics or NoMetrics(), self._tracing)
+        self._agents = Registry(agent_start_timeout, self.mailbox)
         self._channels = self._new_channels()
-        self._slots = asyncio.Semaphore(max_concurrent_calls) if max_concurrent_calls > 0 else nullcontext()
+        self._calls = RunningCalls(max_concurrent_calls)
         self._started = False
+        #: Starting and stopping happen one after the other.
+        self._changing = asyncio.Lock()
         self._messages_sent = 0
-        self._calls: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -130,21 +120,17 @@ class Runtime:
             key = name
         else:
             agent, key = name, name.name
-        if key in self._agents:
-            raise AgentAlreadyRegisteredError(key)
-        self._agents[key] = _Registered(agent)
+        self._agents.add(key, agent)
 
     async def unregister(self, name: str) -> None:
-        """Stop and remove an agent and its channel (Go: Unregister).
+        """Stop and remove an agent and its channels (Go: Unregister).
 
         Raises:
             AgentNotFoundError: there is none.
         """
-        registered = self._registered(name)
-        del self._agents[name]
+        removing = self._agents.remove(name)
         self._channels.remove(name)
-        if registered.running is not None:
-            await registered.running.stop()
+        await removing
 
     def get(self, name: str) -> Agent:
         """Return the agent called ``name`` (Go: Get).
@@ -152,11 +138,11 @@ class Runtime:
         Raises:
             AgentNotFoundError: there is none.
         """
-        return self._registered(name).agent
+        return self._agents.find(name).agent
 
     def list(self) -> builtins.list[str]:
         """Return the names of all agents, in order (Go: List)."""
-        return sorted(self._agents)
+        return self._agents.names()
 
     async def ready_agent(self, name: str) -> Agent:
         """Return an agent that has been started, if need be by this call, and is ready.
@@ -165,9 +151,7 @@ class Runtime:
             AgentNotFoundError: there is none of this name.
             AgentNotReadyError: it does not answer calls now.
         """
-        registered = self._registered(name)
-        await self._ensure_ready(name, registered)
-        return registered.agent
+        return await self._agents.ready(self._agents.find(name))
 
     async def start(self) -> None:
         """Allow calls (Go: Start).
@@ -175,38 +159,43 @@ class Runtime:
         Raises:
             RuntimeAlreadyStartedError: it was started and not stopped.
         """
-        if self._started:
-            raise RuntimeAlreadyStartedError
-        if self._channels.closed:
-            self._channels = self._new_channels()
-        self._started = True
+        async with self._changing:
+            if self._started:
+                raise RuntimeAlreadyStartedError
+            if self._channels.closed:
+                routing, self._channels = self._channels.routing, self._new_channels()
+                self._channels.routing = routing
+            await self._open()
+            self._started = True
 
     async def stop(self) -> None:
         """Cancel running calls, stop all agents and close the channels (Go: Stop).
 
-        Does nothing if not started.
+        Does nothing if not started. It is stopped afterwards whatever happens: when this is cancelled, agents
+        that have not stopped yet are cancelled, too.
         """
-        if not self._started:
-            return
-        self._started = False
+        async with self._changing:
+            if self._started:
+                self._started = False
+                await self._close()
+
+    async def _open(self) -> None:
+        """Begin to take calls from elsewhere."""
+
+    async def _close(self) -> None:
+        """End all that :meth:`start` and calls began."""
         self._channels.close()
-        for call in tuple(self._calls):
-            call.cancel()
-        if self._calls:
-            await asyncio.wait(self._calls)
-        running = [
-            registered.running for registered in self._agents.values() if registered.running is not None
-        ]
-        for registered in self._agents.values():
-            registered.running = None
-        await asyncio.gather(*(agent.stop() for agent in running))
+        try:
+            await self._calls.end()
+        finally:
+            await self._agents.stop()
 
     async def start_agents_phased(self, definitions: Mapping[str, Sequence[str]] | Iterable[Any]) -> None:
         """Start agents so that everything they depend on is ready before them (Go: StartAgentsPhased).
 
         Args:
             definitions: For each agent's name the names that it depends on, or objects with ``name`` and
-                ``depends_on``.
+                ``depends_on``. Dependencies may also be agents that are only registered or connected.
 
         Raises:
             RuntimeNotStartedError: call :meth:`start` first.
@@ -220,28 +209,48 @@ class Runtime:
             dependencies = {name: tuple(needed) for name, needed in definitions.items()}
         else:
             dependencies = {item.name: tuple(item.depends_on) for item in cast("Iterable[Any]", definitions)}
+        for needed in tuple(dependencies.values()):
+            for name in needed:
+                if name in self._agents:  # of another process, or started by its first call
+                    dependencies.setdefault(name, ())
         for number, phase in enumerate(start_phases(dependencies)):
             await asyncio.gather(*(self._start_in_phase(number, name) for name in phase))
 
-    async def send(self, target: str, message: Message) -> None:
-        """Put a message into the channel ``target`` (Go: Send). The runtime need not be started.
+    def route(self, routing: Routing) -> None:
+        """Let agents' inputs and outputs be the channels that ``routing`` says. Best before agents start."""
+        self._channels.routing = routing
+
+    def mailbox(self, agent: str) -> AgentMailbox:
+        """Return the channels as the agent called ``agent`` has them. Agents with ``bind`` get theirs so."""
+        return AgentMailbox(
+            lambda target, message: self._deliver(target, message, agent),
+            lambda source: self._channels.take(source, reader=agent),
+        )
+
+    async def send(self, target: str, message: Message | None) -> None:
+        """Put a message, or None, into the channel ``target`` (Go: Send). The runtime need not be started.
 
         Raises:
             ChannelFullError: there was no room in time.
             RuntimeNotStartedError: the runtime was stopped.
         """
-        await self._channels.send(target, message)
-        self._messages_sent += 1
+        await self._deliver(target, message, "")
 
     async def recv(self, source: str) -> Message:
-        """Take the oldest message out of the channel ``source``, waiting for one (Go: Recv).
+        """Take the oldest message, or None if that was sent, out of the channel ``source``, waiting for one
+        (Go: Recv).
 
         Raises:
             RuntimeNotStartedError: the runtime was stopped and the channel is empty.
+            AgentNotFoundError: the agent was unregistered meanwhile.
         """
         return await self._channels.receive(source)
 
-    async def broadcast(self, message: Message) -> None:
+    async def _deliver(self, target: str, message: Message | None, sender: str) -> None:
+        await self._channels.deliver(target, message, sender=sender)
+        self._messages_sent += 1
+
+    async def broadcast(self, message: Message | None) -> None:
         """Send a message to every agent (Go: Broadcast).
 
         Raises:
@@ -263,7 +272,7 @@ class Runtime:
         stats = self._channels.stats(name)
         if stats is not None:
             return stats
-        self._registered(name)
+        self._agents.find(name)
         return ChannelStats(self._settings.channel_buffer_size, 0)
 
     def messages_sent(self) -> int:
@@ -280,6 +289,7 @@ class Runtime:
             CallDeadlineError: it took longer than the runtime's timeout.
             ModelError: its model provider failed.
             AgentFailedError: it raised something else, which is the cause.
+            CallLoopError: agents call each other in a circle.
         """
         return (await self._call(TurnRequest(target, message))).output
 
@@ -315,7 +325,9 @@ class Runtime:
         self, targets: Sequence[str], message: Message
     ) -> tuple[dict[str, Message], dict[str, Exception]]:
         """Call several agents with one message; return answers and errors by name (Go: CallParallel)."""
-        slots = asyncio.Semaphore(self._settings.max_concurrent_calls or PARALLEL_WORKERS)
+        workers = self._settings.max_concurrent_calls or PARALLEL_WORKERS
+        names = tuple(dict.fromkeys(targets))
+        slots = asyncio.Semaphore(workers)
         results: dict[str, Message] = {}
         errors: dict[str, Exception] = {}
 
@@ -326,85 +338,56 @@ class Runtime:
                 except Exception as error:  # noqa: BLE001 - it is handed to the caller
                     errors[target] = error
 
-        await asyncio.gather(*(one(target) for target in dict.fromkeys(targets)))
+        attributes: dict[str, AttributeValue] = {
+            "agents.count": len(names),
+            "agents.names": names,
+            "execution.max_workers": workers,
+        }
+        with self._tracing.span("runtime.call_parallel", attributes) as span:
+            await asyncio.gather(*(one(target) for target in names))
+            span.set("execution.success_count", len(results))
+            span.set("execution.error_count", len(errors))
         return results, errors
 
     async def _stream(self, request: TurnRequest) -> AsyncIterator[Message]:
-        parts: asyncio.Queue[Message | None] = asyncio.Queue()
-
-        async def work() -> TurnResult:
-            try:
-                return await self._call(request, parts.put)
-            finally:
-                parts.put_nowait(None)
-
-        task = asyncio.create_task(work())
-        try:
+        async with Streaming(lambda emit: self._call(request, emit)) as stream:
             streamed = False
-            while (part := await parts.get()) is not None:
+            while parts := await stream.take():
                 streamed = True
-                yield part
-            result = await task
+                for part in parts:
+                    yield part
+            result = stream.result()
             if not streamed:
                 yield result.output
-        finally:
-            if not task.done():  # the consumer lost interest
-                task.cancel()
-                await asyncio.wait({task})
 
     async def _call(self, request: TurnRequest, emit: Emit | None = None) -> TurnResult:
-        """Run a call as a task of its own, so that :meth:`stop` can end it without touching the caller's
-        task.
-        """
         if not self._started:
             raise RuntimeNotStartedError
-        work = asyncio.create_task(self._work(request, emit))
-        self._calls.add(work)
-        work.add_done_callback(self._calls.discard)
-        try:
-            return await work
-        except asyncio.CancelledError:
-            caller = asyncio.current_task()
-            if not self._started and caller is not None and not caller.cancelling():
-                raise RuntimeNotStartedError from None
-            raise
-
-    async def _work(self, request: TurnRequest, emit: Emit | None) -> TurnResult:
-        timeout = self._settings.timeout
-        registered = self._registered(request.agent_name)
-        try:
-            async with asyncio.timeout(timeout), self._slots:
-                await self._ensure_ready(request.agent_name, registered)
-                return await self._runner.run(registered.agent, request, emit=emit)
-        except TimeoutError as error:
-            raise CallDeadlineError(timeout or 0) from error
-
-    async def _ensure_ready(self, name: str, registered: _Registered) -> None:
-        async with registered.starting:
-            if registered.running is None:
-                running = RunningAgent(name, registered.agent)
+        name = request.agent_name
+        registered = self._agents.find(name)
+        with self._span(name, registered.agent):
+            async with self._calls.call(name, self._settings.timeout) as call:
+                agent = await self._agents.ready(registered)
+                runner = self._runner
+                if request.session_id:
+                    runner = TurnRunner(runner.sessions, runner.metrics, runner.tracing, call.commit)
                 try:
-                    await running.start(self._settings.agent_start_timeout)
-                except TimeoutError as error:
-                    raise AgentNotReadyError(name, "it did not become ready in time") from error
-                except Exception as error:
-                    raise AgentNotReadyError(name, f"start failed: {type(error).__name__}") from error
-                registered.running = running
-        why = registered.running.why_not_ready
-        if why is not None:
-            raise AgentNotReadyError(name, why)
+                    return await runner.run(agent, request, emit=emit)
+                except AgentFailedError as error:
+                    _log_failure(name, error)
+                    raise
+
+    def _span(self, name: str, agent: Agent) -> AbstractContextManager[Span]:
+        if not self._tracing.enabled:
+            return self._tracing.span("")
+        address = getattr(agent, "address", "") if agent.role == "remote" else ""
+        return self._tracing.call(name, agent.role, remote_address=address)
 
     async def _start_in_phase(self, number: int, name: str) -> None:
         try:
-            await self._ensure_ready(name, self._registered(name))
+            await self.ready_agent(name)
         except (AgentNotReadyError, AgentNotFoundError) as error:
             raise PhaseStartError(number, name, str(error)) from error
-
-    def _registered(self, name: str) -> _Registered:
-        registered = self._agents.get(name)
-        if registered is None:
-            raise AgentNotFoundError(name)
-        return registered
 
     def _new_channels(self) -> Channels:
         settings = self._settings
@@ -413,3 +396,9 @@ class Runtime:
             send_timeout=settings.send_timeout,
             full_warning_threshold=settings.channel_full_warning_threshold,
         )
+
+
+def _log_failure(agent: str, error: AgentFailedError) -> None:
+    """Say that an agent failed, under the id that its caller gets; what it raised is in the caller's error."""
+    if error.__cause__ is not None:
+        _log.warning("agent failed", agent=agent, error_id=error.error_id, error=type(error.__cause__).__name__)

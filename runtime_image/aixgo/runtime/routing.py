@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Routing:
-    """The channels between agents. What nobody declared as an input goes to the channel of its target's name."""
+    """The channels between agents. What nobody reads goes to the channel that has its target's name."""
 
     def __init__(
         self, inputs: Mapping[str, Sequence[str]], outputs: Mapping[str, Sequence[str]] | None = None
@@ -44,12 +44,19 @@ class Routing:
             target: What the sender named: an agent, or a topic.
             sender: The agent that sends; "" for code that is no agent.
         """
-        declared = self._declared_destinations(target, sender)
-        return declared or (target,)
+        return self._declared_destinations(target, sender) or (target,)
 
     def channel(self, reader: str, source: str) -> str:
         """Return the channel from which ``reader`` takes what comes from ``source``."""
         return _inbox(reader, source) if source in self._inputs.get(reader, ()) else source
+
+    def inboxes(self, reader: str) -> tuple[str, ...]:
+        """Return the channels of the inputs of ``reader``."""
+        return tuple(_inbox(reader, source) for source in self._inputs.get(reader, ()))
+
+    def is_topic(self, name: str) -> bool:
+        """Say whether somebody reads ``name`` and it is no agent."""
+        return name in self._readers and name not in self._agents
 
     def unread(self) -> list[tuple[str, str]]:
         """Return the declared outputs (agent, target) that no agent reads, in order."""
@@ -81,7 +88,12 @@ class Routing:
             return tuple(_inbox(reader, target) for reader in self._readers.get(target, ()))
         # An agent: those who read *from* it get what it sends, not what is sent to it.
         sources = self._inputs.get(target, ())
-        return tuple(_inbox(target, source) for source in (sender, target) if source and source in sources)
+        matching = [source for source in (sender, target) if source and source in sources]
+        if not matching:
+            # From elsewhere: another process, or code that is no agent. An input that no agent here feeds is
+            # the likeliest to wait for it.
+            matching = [source for source in sources if source not in self._agents] or list(sources)
+        return (_inbox(target, matching[0]),) if matching else ()
 
 
 def _inbox(reader: str, source: str) -> str:

@@ -7,33 +7,35 @@ agent has answered. A turn that fails, times out or is cancelled leaves the sess
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager, nullcontext
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from aixgo.agents.protocol import Agent, to_message
 from aixgo.agents.text import join_parts
+from aixgo.cancellation import see_through
 from aixgo.contract import SessionConfig
 from aixgo.errors import SessionConflictError, SessionNotFoundError, StorageError
 from aixgo.observability.logs import describe_call
 from aixgo.observability.metrics import MetricsCollector, NoMetrics
 from aixgo.observability.tracing import NO_TRACING, Tracing
 from aixgo.runtime.errors import (
-    AgentError,
     AgentFailedError,
+    CallLoopError,
     InvalidRequestError,
     ModelError,
     SessionManagerNotConfiguredError,
 )
 from aixgo.runtime.views import CallersSession, SessionView
 from aixgo.session import session_scope
+from aixgo.session.context import has_session
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
     from aixgo.message import Message
+    from aixgo.runtime.streaming import Emit
     from aixgo.session import Manager, Session
 
 T = TypeVar("T")
@@ -42,9 +44,6 @@ T = TypeVar("T")
 NEW_SESSION: Final = "new"
 #: How often a turn is run when others keep changing its session (concurrency Parallel).
 PARALLEL_ATTEMPTS: Final = 3
-
-#: Receives the parts of a streamed answer.
-Emit = Callable[["Message"], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +78,8 @@ class TurnResult:
     session_id: str = ""
     #: Number of entries of the session after the call; 0 without a session.
     session_version: int = 0
+    #: What the agent added to a session that only the caller has, besides input and output.
+    appended: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,8 @@ class TurnRunner:
     sessions: Manager | None = None
     metrics: MetricsCollector = field(default_factory=NoMetrics)
     tracing: Tracing = NO_TRACING
+    #: Called when the agent has answered and only the commit is left: a deadline must not interrupt that.
+    before_commit: Callable[[], None] | None = None
 
     async def run(
         self,
@@ -140,7 +143,8 @@ class TurnRunner:
             history.id, request.agent_name, history.user_id, history.messages, settings.history_limit
         )
         output = await self._invoke(agent, request, view, emit)
-        return TurnResult(output, history.id, len(history.messages) + len(view.appended) + 2)
+        version = len(history.messages) + len(view.appended) + 2
+        return TurnResult(output, history.id, version, tuple(view.appended))
 
     async def _in_new_session(
         self,
@@ -158,11 +162,7 @@ class TurnRunner:
             return await self._in_session(sessions, agent, request, session.id, settings, emit)
         except BaseException:
             # Nobody else knows this session yet. A failed or cancelled call leaves nothing behind.
-            forgetting = asyncio.create_task(self._forget(sessions, session.id))
-            while not forgetting.done():
-                # A server that stops cancels more than once.
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.shield(forgetting)
+            await see_through(self._forget(sessions, session.id))
             raise
 
     async def _forget(self, sessions: Manager, session_id: str) -> None:
@@ -241,8 +241,8 @@ class TurnRunner:
                 return TurnResult(turn.replayed[-1], session.id, session.version)
             with watch.paused():
                 output = await self._invoke(agent, request, view, emit)
-            for message in (request.input, *view.appended, output):
-                await turn.append_message(message)
+            await turn.append_messages((request.input, *view.appended, output))
+            self._committing()
         return TurnResult(output, session.id, session.version)
 
     async def _optimistic(
@@ -265,6 +265,7 @@ class TurnRunner:
         with watch.paused():
             output = await self._invoke(agent, request, view, emit)
         messages = [request.input, *view.appended, output]
+        self._committing()
         if key is None:
             await session.append_messages(messages, expected_version=version)
         else:
@@ -273,8 +274,7 @@ class TurnRunner:
                     return TurnResult(turn.replayed[-1], session.id, session.version)
                 if session.version != version:
                     raise SessionConflictError
-                for message in messages:
-                    await turn.append_message(message)
+                await turn.append_messages(messages)
         return TurnResult(output, session.id, session.version)
 
     async def _invoke(
@@ -288,16 +288,21 @@ class TurnRunner:
         began = time.perf_counter()
         self.metrics.agent_message(request.agent_name, "input")
         try:
-            with session_scope(cast("Session", session)) if session is not None else nullcontext():
-                if emit is not None and hasattr(agent, "execute_stream"):
-                    output = await _streamed(agent, request, emit)
-                else:
-                    with _agent_errors(request.agent_name):
-                        output = await _whole(agent, request.input, session)
+            if (
+                session is not None or has_session()
+            ):  # an agent that is called by another has its own, or none
+                with session_scope(cast("Session | None", session)):
+                    output = await _answer(agent, request, session, emit)
+            else:
+                output = await _answer(agent, request, None, emit)
         finally:
             self.metrics.agent_executed(request.agent_name, time.perf_counter() - began)
         self.metrics.agent_message(request.agent_name, "output")
         return output
+
+    def _committing(self) -> None:
+        if self.before_commit is not None:
+            self.before_commit()
 
     async def _counted(self, operation: str, awaitable: Awaitable[T]) -> T:
         began = time.perf_counter()
@@ -329,37 +334,38 @@ class _Stopwatch:
             self._began += time.perf_counter() - began
 
 
-async def _whole(agent: Agent, message: Message, session: SessionView | CallersSession | None) -> Message:
-    if session is not None and hasattr(agent, "execute_with_session"):
-        with_session: Any = agent
-        return to_message(await with_session.execute_with_session(message, session))
-    return to_message(await agent.execute(message))
+class _EmitError(Exception):
+    """The consumer of a stream failed, not the agent."""
 
 
-async def _streamed(agent: Any, request: TurnRequest, emit: Emit) -> Message:
-    parts: list[Message] = []
-    async with aclosing(agent.execute_stream(request.input)) as stream:
-        while True:
-            # Only what the agent raises is the agent's fault; a caller that went away is not.
-            with _agent_errors(request.agent_name):
-                part = await anext(stream, None)
-            if part is None:
-                break
-            parts.append(part)
-            await emit(part)
-    with _agent_errors(request.agent_name):
-        return to_message(join_parts(parts))
-
-
-@contextmanager
-def _agent_errors(agent_name: str) -> Iterator[None]:
+async def _answer(
+    agent: Agent, request: TurnRequest, session: SessionView | CallersSession | None, emit: Emit | None
+) -> Message:
     try:
-        yield
-    except (ModelError, StorageError):
+        if emit is not None and hasattr(agent, "execute_stream"):
+            return await _streamed(agent, request.input, emit)
+        if session is not None and hasattr(agent, "execute_with_session"):
+            with_session: Any = agent
+            return to_message(await with_session.execute_with_session(request.input, session))
+        return to_message(await agent.execute(request.input))
+    except _EmitError as error:
+        raise error.__cause__ or error from None
+    except (ModelError, StorageError, CallLoopError, InvalidRequestError):
         raise
-    except AgentError as error:
-        if error.agent == agent_name:  # of an agent in another process
-            raise
-        raise AgentFailedError(agent_name) from error
     except Exception as error:
-        raise AgentFailedError(agent_name) from error
+        # An agent in another process raises what its own runtime would raise.
+        if getattr(agent, "relays_errors", False):
+            raise
+        raise AgentFailedError(request.agent_name) from error
+
+
+async def _streamed(agent: Any, message: Message, emit: Emit) -> Message:
+    parts: list[Message] = []
+    async with aclosing(agent.execute_stream(message)) as stream:
+        async for part in stream:
+            parts.append(part)
+            try:
+                await emit(part)
+            except Exception as error:
+                raise _EmitError from error
+    return to_message(join_parts(parts))

@@ -77,9 +77,16 @@ class CallersSession:
         return messages[-newest:] if newest else []
 
     async def append_message(self, message: Message, *, expected_version: int | None = None) -> None:
-        """Add a message to the turn; the caller learns of it by the version only."""
+        """Add a message to the turn. It goes back to the caller, who stores the session."""
         del expected_version
         self.appended.append(message)
+
+    async def append_messages(
+        self, messages: Sequence[Message], *, expected_version: int | None = None
+    ) -> None:
+        """Add messages to the turn. Otherwise as :meth:`append_message`."""
+        del expected_version
+        self.appended.extend(messages)
 
 
 def _smaller(limit: int | None, other: int | None) -> int | None:

@@ -13,17 +13,25 @@ if TYPE_CHECKING:
 
     from aixgo.session.session import Session
 
-_current: ContextVar[Session] = ContextVar("aixgo_session")
+_current: ContextVar[Session | None] = ContextVar("aixgo_session", default=None)
 
 
 @contextmanager
-def session_scope(session: Session) -> Iterator[Session]:
-    """Make ``session`` the current one inside the block, and in tasks that are started there."""
+def session_scope(session: Session | None) -> Iterator[Session | None]:
+    """Make ``session`` the current one inside the block, and in tasks that are started there.
+
+    None: the block has no session, whatever surrounds it.
+    """
     token = _current.set(session)
     try:
         yield session
     finally:
         _current.reset(token)
+
+
+def has_session() -> bool:
+    """Say whether the present call has a session (Go: SessionFromContext's second result)."""
+    return _current.get() is not None
 
 
 def current_session() -> Session:
@@ -32,7 +40,7 @@ def current_session() -> Session:
     Raises:
         SessionNotInContextError: the call has none.
     """
-    try:
-        return _current.get()
-    except LookupError:
-        raise SessionNotInContextError from None
+    session = _current.get()
+    if session is None:
+        raise SessionNotInContextError
+    return session
