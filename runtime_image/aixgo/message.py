@@ -129,6 +129,11 @@ def rfc3339_seconds(moment: datetime) -> str:
 
 def is_finite(value: Any) -> bool:
     """Say whether JSON can express every number inside a value: it knows no infinity and no NaN."""
+    kind = type(value)
+    if kind is str or kind is int:
+        return True
+    if kind is dict:
+        return all(map(is_finite, value.values()))
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, Mapping):

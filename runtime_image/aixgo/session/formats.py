@@ -111,6 +111,23 @@ def encode_entry(entry_id: str, parent_id: str, timestamp: str, type_: str, data
     return raw
 
 
+def message_entry(entry_id: str, parent_id: str, timestamp: str, message: Message) -> tuple[bytes, str]:
+    """Return the line of a message, without the line feed, and its content digest.
+
+    Raises:
+        InvalidMessageError: as :func:`encode_entry`.
+    """
+    raw = encode_entry(entry_id, "", timestamp, MESSAGE, message.to_dict())
+    digest = hashlib.sha256(raw).hexdigest()
+    if not parent_id:
+        return raw, digest
+    head = raw.index(b',"timestamp"')
+    line = b'%b,"parentId":%b%b' % (raw[:head], orjson.dumps(parent_id), raw[head:])
+    if len(line) > MAX_ENTRY_BYTES:
+        raise InvalidMessageError(f"entry is {len(line)} bytes, the limit is {MAX_ENTRY_BYTES}")
+    return line, digest
+
+
 def check_batch(size: int) -> None:
     """Check how many bytes are committed together.
 

@@ -21,10 +21,6 @@ class LocalLeases:
         self._origin = secrets.token_hex(16)
         self._numbers = itertools.count(1)
 
-    def try_acquire(self, session_id: str) -> Lease | None:
-        """Take the session if nobody holds it."""
-        return self._granted(session_id) if self._locks.try_acquire(session_id) else None
-
     async def acquire(self, session_id: str, timeout: float | None = None) -> Lease:
         """Wait for the session.
 
@@ -47,6 +43,18 @@ class LocalLeases:
     def _granted(self, session_id: str) -> Lease:
         token = self._tokens[session_id] = f"{self._origin}-{next(self._numbers)}"
         return Lease(session_id, token)
+
+    def try_hold(self, session_id: str) -> bool:
+        """Take the session for one change, without a token, if nobody holds it."""
+        return self._locks.try_acquire(session_id)
+
+    async def hold(self, session_id: str) -> None:
+        """Wait for the session and take it for one change, without a token."""
+        await self._locks.acquire(session_id)
+
+    def let_go(self, session_id: str) -> None:
+        """End what :meth:`hold` or :meth:`try_hold` began."""
+        self._locks.release(session_id)
 
     def release(self, lease: Lease) -> None:
         """Give the session to the next in line. Does nothing if the lease is not the present one."""

@@ -289,8 +289,11 @@ class LogIndex:
 
     def appended(self, moment: datetime, size: int) -> None:
         """Note that entries were just written, and where the log ends now."""
-        self._touch(moment)
-        self._update(moment)
+        touched, updated = self.touched_at, self.updated_at
+        if touched is None or moment > touched:
+            self._touch(moment)
+        if updated is None or moment > updated:
+            self.updated_at = moment
         self.size = size
 
     def checkpointed(self, checkpoint: Checkpoint, size: int) -> None:

@@ -42,8 +42,8 @@ class NodeTable:
         #: Ids that are no UUIDs: other programs may have written them.
         self._texts: dict[int, str] = {}
         self._numbers: dict[str, int] = {}
-        #: The newest message and its id: asked for again and again.
-        self._last = (ROOT, "")
+        #: The newest message, its id and its chain value: asked for again and again.
+        self._last = (ROOT, "", formats.NO_CHAIN)
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -64,7 +64,7 @@ class NodeTable:
             self._texts[node] = entry_id
             self._numbers[entry_id] = node
             raw = _OTHER
-        self._last = (node, entry_id)
+        self._last = (node, entry_id, chain)
         self._ids += raw
         self._chains += bytes.fromhex(chain)
         self._depths.append(depth)
@@ -102,6 +102,8 @@ class NodeTable:
 
     def chain(self, node: int) -> str:
         """Return the chain value at a node."""
+        if node == self._last[0]:
+            return self._last[2]
         if node == ROOT:
             return formats.NO_CHAIN
         return self._chains[node * _CHAIN : (node + 1) * _CHAIN].hex()

@@ -21,6 +21,7 @@ import pytest
 from aixgo import Message
 from aixgo.session import FileBackend, Manager, StorageError
 from aixgo.session.file import log_writer
+from aixgo.session.file.pace import DiskPace
 from aixgo.session.inspect import verify
 
 _ROOT = Path(__file__).parents[3]
@@ -29,6 +30,12 @@ _ROOT = Path(__file__).parents[3]
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     return tmp_path / "sessions"
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["in the thread", "in the event loop"])
+def pace(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a change that is alone is made durable."""
+    monkeypatch.setattr(DiskPace, "is_fast", request.param)
 
 
 def message(text: object) -> Message:

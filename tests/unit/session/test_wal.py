@@ -25,7 +25,7 @@ def records(log: WalFile) -> list[tuple[str, int, bytes]]:
 
 
 def append(log: WalFile, session_id: str, offset: int, data: bytes) -> tuple[int, int]:
-    record = wal.encode_record(Kind.APPEND, "agent", session_id, offset, data, log.epoch)
+    record = wal.encode_record(Kind.APPEND, wal.Names.of("agent", session_id), offset, data, log.epoch)
     place = (log.end, len(record))
     log.append(record, 0)
     return place

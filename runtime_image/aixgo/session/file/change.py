@@ -29,8 +29,3 @@ class Change(Generic[R]):
         self.creates = creates
         self.result: Any = None
         self.error: BaseException | None = None
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """Agent and session."""
-        return (self.log.agent_name, self.log.session_id)

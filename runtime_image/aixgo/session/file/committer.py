@@ -1,4 +1,7 @@
-"""Group commit: changes that are ready in one tick of the event loop share one flush, in one thread."""
+"""Group commit: changes that are ready in one tick of the event loop share one flush, in one thread.
+
+A change that is alone is made in the event loop itself as long as the disk is faster than a thread is woken.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +37,21 @@ class _Waiting:
 
 
 class GroupCommitter:
-    """Hands batches of changes to ``commit``, one batch at a time. Belongs to one event loop."""
+    """Hands batches of changes to ``commit``, one batch at a time. Belongs to one event loop.
 
-    def __init__(self, commit: Callable[[Sequence[Change[Any]]], None]) -> None:
+    Args:
+        commit: Makes changes; may block for long.
+        commit_at_once: Makes a change that is alone, if that does not block for longer than the hand-over
+            to a thread; else it does nothing and returns False.
+    """
+
+    def __init__(
+        self,
+        commit: Callable[[Sequence[Change[Any]]], None],
+        commit_at_once: Callable[[Change[Any]], bool],
+    ) -> None:
         self._commit = commit
+        self._commit_at_once = commit_at_once
         self._ready: list[_Waiting] = []
         #: A batch is at work, or will be at the end of this tick.
         self._busy = False
@@ -83,6 +97,9 @@ class GroupCommitter:
             self._busy = False
             if self._idle is not None:
                 self._idle.set()
+            return
+        if len(batch) == 1 and self._commit_at_once(batch[0].change):
+            self._finish(loop, batch)
             return
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="aixgo-commit", daemon=True)

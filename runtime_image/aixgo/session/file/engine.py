@@ -70,7 +70,7 @@ class FileEngine:
         self._changing = KeyedLocks()
         #: By agent and user: looking for a session and making it is one step.
         self._creating = KeyedLocks()
-        self._committer = GroupCommitter(self._store.journal.commit)
+        self._committer = GroupCommitter(self._store.journal.commit, self._store.journal.commit_at_once)
         self._at_work = 0
         self._all_done: asyncio.Event | None = None
         self._lock_timeout = lock_timeout
@@ -85,7 +85,7 @@ class FileEngine:
         if log is None or not log.lock.acquire(blocking=False):
             return None
         try:
-            return look(log) if log.is_current() and not log.may_expire() else None
+            return look(log) if log.is_current() and not log.may_be_over() else None
         except OSError:
             return None
         finally:
@@ -114,11 +114,12 @@ class FileEngine:
         await self._be_ready(what, session_id)
         if lease is not None:
             return await self._change(what, session_id, lease, prepare, complete=complete)
-        own = self._leases.try_acquire(session_id) or await self._leases.acquire(session_id)
+        if not self._leases.try_hold(session_id):
+            await self._leases.hold(session_id)
         try:
-            return await self._change(what, session_id, own, prepare, complete=complete)
+            return await self._change(what, session_id, None, prepare, complete=complete)
         finally:
-            self._leases.release(own)
+            self._leases.let_go(session_id)
 
     async def _be_ready(self, what: str, session_id: str) -> None:
         if self._closed:

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aixgo.errors import AixgoError
 from aixgo.session.file import paths, wal
+from aixgo.session.file.pace import DiskPace
 from aixgo.session.file.replay import replay
+from aixgo.session.validation import MAX_NAME_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,6 +56,8 @@ class Journal:
         #: How often the log was flushed, and began anew.
         self.flushes = 0
         self.rotations = 0
+        #: How fast the disk is.
+        self.pace = DiskPace()
 
     def recover(self) -> list[Repair]:
         """Replay the log that a crash left, and remove it. The caller holds the store's lock.
@@ -77,26 +81,31 @@ class Journal:
     def commit(self, changes: Sequence[Change[Any]]) -> None:
         """Make changes durable and visible. Each of them then has its result or its error."""
         with self._lock:
+            self._commit(changes, mend=True)
+
+    def commit_at_once(self, change: Change[Any]) -> bool:
+        """Make one change as :meth:`commit` does, if the disk is fast and nothing else has to be done for it.
+
+        Returns:
+            False: nothing happened.
+        """
+        log = self._wal
+        if log is None or not self.pace.is_fast or self._broken or change.creates:
+            return False
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            if log is not self._wal or not log.has_room(_room_for((change,)), self._capacity):
+                return False
+            if not change.log.lock.acquire(blocking=False):  # somebody reads the session
+                return False
             try:
-                self._check_lock()
-                places = self._log(changes)
-            except (OSError, AixgoError) as error:
-                for change in changes:
-                    change.error = error
-                return
-            failed: list[_Place] = []
-            for change, place in zip(changes, places, strict=True):
-                try:
-                    change.result = change.log.apply(change)
-                except Exception as error:  # noqa: BLE001 - whoever waits for the change gets it
-                    change.error = error
-                    failed.append(place)
-                else:
-                    self._dirty.setdefault(change.key, []).append(place)
-                    if change.creates:
-                        self._created.add(change.log.agent_name)
-            if failed:
-                self._take_back(failed)
+                self._commit((change,), mend=False)  # that could take long
+            finally:
+                change.log.lock.release()
+        finally:
+            self._lock.release()
+        return True
 
     def forget(self, key: _Key) -> None:
         """Wipe out what the log has of a session that was deleted. Its file is durably gone.
@@ -134,30 +143,44 @@ class Journal:
 
     # -- under the lock ----------------------------------------------------------------------------------
 
-    def _log(self, changes: Sequence[Change[Any]]) -> list[_Place]:
-        sizes = sum(len(change.data) for change in changes)
-        log = self._ready(sizes + len(changes) * (wal.HEAD_SIZE + wal.ALIGNMENT + 512))
-        records = [
-            wal.encode_record(
-                wal.Kind.CREATE if change.creates else wal.Kind.APPEND,
-                change.log.agent_name,
-                change.log.session_id,
-                change.begin,
-                change.data,
-                log.epoch,
-            )
-            for change in changes
-        ]
+    def _commit(self, changes: Sequence[Change[Any]], *, mend: bool) -> None:
+        try:
+            self._check_lock()
+            places = self._log(changes, mend=mend)
+        except (OSError, AixgoError) as error:
+            for change in changes:
+                change.error = error
+            return
+        failed: list[_Place] = []
+        for change, place in zip(changes, places, strict=True):
+            try:
+                change.result = change.log.apply(change)
+            except Exception as error:  # noqa: BLE001 - whoever waits for the change gets it
+                change.error = error
+                failed.append(place)
+            else:
+                self._dirty.setdefault(change.log.key, []).append(place)
+                if change.creates:
+                    self._created.add(change.log.agent_name)
+        if failed:
+            self._take_back(failed)
+
+    def _log(self, changes: Sequence[Change[Any]], *, mend: bool) -> list[_Place]:
+        log = self._ready(_room_for(changes))
+        records = []
         places = []
         position = log.end
-        for record in records:
+        for change in changes:
+            kind = wal.Kind.CREATE if change.creates else wal.Kind.APPEND
+            record = wal.encode_record(kind, change.log.names, change.begin, change.data, log.epoch)
+            records.append(record)
             places.append((position, len(record)))
             position += len(record)
-        self._flushed(lambda log: log.append(b"".join(records), self._capacity))
+        self._flushed(lambda log: log.append(b"".join(records), self._capacity), mend=mend)
         return places
 
-    def _flushed(self, work: Callable[[wal.WalFile], None]) -> None:
-        """Change the log. When that fails, nobody knows what the disk has."""
+    def _flushed(self, work: Callable[[wal.WalFile], None], *, mend: bool = True) -> None:
+        """Change the log. When that fails, nobody knows what the disk has; ``mend`` it now or later."""
         log = self._wal
         if log is None:
             return
@@ -165,8 +188,9 @@ class Journal:
             work(log)
         except OSError:
             self._broken = True
-            with contextlib.suppress(OSError):  # else before the next change
-                self._reopen(log)
+            if mend:
+                with contextlib.suppress(OSError):  # else before the next change
+                    self._reopen(log)
             raise
         finally:
             self.flushes += log.flushes
@@ -180,7 +204,7 @@ class Journal:
             log = self._wal
         if log is None:
             base = self._directories.open_base(create=True)
-            log = self._wal = wal.WalFile(base, min(self._capacity, _FIRST_SIZE))
+            log = self._wal = wal.WalFile(base, min(self._capacity, _FIRST_SIZE), self.pace.flushed)
         elif log.end + size > log.size and log.end > wal.RECORDS:
             self._rotate(log)
         return log
@@ -252,3 +276,10 @@ class Journal:
         for agent_name in self._created:
             with contextlib.suppress(FileNotFoundError):
                 paths.sync(self._directories.open_agent(agent_name))
+
+
+def _room_for(changes: Sequence[Change[Any]]) -> int:
+    """Return how many bytes the records of changes take at most."""
+    return sum(len(change.data) for change in changes) + len(changes) * (
+        wal.HEAD_SIZE + wal.ALIGNMENT + 2 * MAX_NAME_BYTES
+    )

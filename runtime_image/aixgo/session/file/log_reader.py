@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from aixgo.session.log import LogIndex, feed_lines
 from aixgo.session.types import Repair, SessionRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 
 #: Identity, size and times of a file: equal as long as nobody touched it.
@@ -40,6 +41,8 @@ class LogReader:
     ) -> None:
         self.agent_name = agent_name
         self.session_id = session_id
+        #: What tells it from all other sessions of the store.
+        self.key = (agent_name, session_id)
         self._directories = directories
         self._durable = durable
         self._indexes = indexes
@@ -53,8 +56,8 @@ class LogReader:
         self.lock = threading.RLock()
         #: Kept open by the writer.
         self._fd: int | None = None
-        #: When the session was made, as this object of the log says.
-        self._created: tuple[dict[str, Any], datetime | None] | None = None
+        #: What a record of the session begins with, as this object of the log says.
+        self._identity: _Identity | None = None
 
     @property
     def _name(self) -> str:
@@ -207,25 +210,25 @@ class LogReader:
 
     def _record(self, index: LogIndex) -> SessionRecord:
         session = index.session if index.session is not None else self._legacy
-        if self._created is None or self._created[0] is not session:
-            self._created = (session, formats.time_or_none(session.get("createdAt")))
-        created = self._created[1] or index.first_time or _EPOCH
-        updated = index.updated_at or formats.time_or_none(self._legacy.get("updatedAt")) or created
-        if index.session is None:
-            updated = max(updated, formats.time_or_none(self._legacy.get("updatedAt")) or updated)
-        metadata = session.get("metadata")
-        ttl = session.get("ttlSeconds", 0)
+        known = self._identity
+        if known is None or known.session is not session:
+            known = self._identity = _identity_of(session)
+        created = known.created or index.first_time or _EPOCH
+        updated = index.updated_at
+        if updated is None or index.session is None:
+            of_index = formats.time_or_none(self._legacy.get("updatedAt"))
+            updated = max(updated or of_index or created, of_index or updated or created)
         return SessionRecord(
-            id=self.session_id,
-            agent_name=self.agent_name,
-            user_id=str(session.get("userId", "")),
-            created_at=created,
-            updated_at=max(updated, created),
-            message_count=index.message_count,
-            version=index.version,
-            current_leaf=index.entry_id(index.leaf),
-            metadata=metadata if isinstance(metadata, dict) else {},
-            ttl_seconds=float(ttl) if isinstance(ttl, int | float) else 0.0,
+            self.session_id,
+            self.agent_name,
+            known.user_id,
+            created,
+            max(created, updated),
+            index.message_count,
+            index.version,
+            index.entry_id(index.leaf),
+            known.metadata,
+            known.ttl_seconds,
         )
 
     def is_expired(self, now: datetime) -> bool:
@@ -239,22 +242,58 @@ class LogReader:
 
     def is_current(self) -> bool:
         """Say whether the index is known to be what the file says, without reading it. Cheap."""
-        agent = self._directories.opened_agent(self.agent_name)
-        if agent is None or self._stamp is None or self.gone:
+        if self._stamp is None or self.gone:
             return False
         try:
-            status = os.stat(self._name, dir_fd=agent, follow_symlinks=False)
+            if self._fd is not None:
+                status = os.fstat(self._fd)
+                if not status.st_nlink:  # removed, or another file took its place
+                    return False
+            else:
+                agent = self._directories.opened_agent(self.agent_name)
+                if agent is None:
+                    return False
+                status = os.stat(self._name, dir_fd=agent, follow_symlinks=False)
         except OSError:
             return False
         return stamp(status) == self._stamp and status.st_size == self._index.size
 
-    def may_expire(self) -> bool:
-        """Say whether the session has a time to live. The index must be up to date."""
+    def may_be_over(self) -> bool:
+        """Say whether the time to live may be over, without reading the log. The index must be up to date."""
         session = self._index.session
-        return session is None or bool(session.get("ttlSeconds"))
+        if session is None:
+            return True
+        ttl = session.get("ttlSeconds")
+        if not ttl:
+            return False
+        touched = self._index.touched_at
+        return touched is None or (datetime.now(UTC) - touched).total_seconds() >= ttl
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """What never changes about a session."""
+
+    #: Where it was taken from.
+    session: Mapping[str, Any]
+    user_id: str
+    created: datetime | None
+    metadata: Mapping[str, Any]
+    ttl_seconds: float
+
+
+def _identity_of(session: Mapping[str, Any]) -> _Identity:
+    metadata, ttl = session.get("metadata"), session.get("ttlSeconds", 0)
+    return _Identity(
+        session,
+        str(session.get("userId", "")),
+        formats.time_or_none(session.get("createdAt")),
+        metadata if isinstance(metadata, dict) else {},
+        float(ttl) if isinstance(ttl, int | float) else 0.0,
+    )
 
 
 def stamp_of(fd: int) -> _Stamp:

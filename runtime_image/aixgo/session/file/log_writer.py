@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from aixgo.errors import (
@@ -19,6 +20,7 @@ from aixgo.session.file import legacy, paths
 from aixgo.session.file.change import Change, R
 from aixgo.session.file.log_content import LogContent
 from aixgo.session.file.log_reader import stamp
+from aixgo.session.file.wal import Names
 from aixgo.session.log import LogIndex, feed_lines, readable_lines
 from aixgo.session.types import Checkpoint
 
@@ -37,6 +39,11 @@ class SessionLog(LogContent):
 
     #: Told when a file was opened that stays open.
     opened: Callable[[SessionLog], None] = staticmethod(lambda _: None)
+
+    @cached_property
+    def names(self) -> Names:
+        """Agent and session as the write-ahead log has them."""
+        return Names.of(self.agent_name, self.session_id)
 
     def prepare_append(self, append: Append) -> Change[SessionRecord] | SessionRecord:
         """Return the change that appends messages, or the session when there is nothing to do.
@@ -59,31 +66,30 @@ class SessionLog(LogContent):
         timestamp = formats.format_time(now)
         lines = self._adoption_lines(index)
         adopts = bool(lines)
-        ids = [new_id() for _ in append.messages]
-        leaf = index.leaf
-        parent_id = index.entry_id(leaf)
-        if len(ids) > 1 or key is not None:
-            lines.append(formats.turn_entry(append.id, parent_id, timestamp, len(ids), key))
-        first_message = len(lines)
-        for entry_id, message in zip(ids, append.messages, strict=True):
-            data = message.to_dict()
-            lines.append(formats.encode_entry(entry_id, parent_id, timestamp, formats.MESSAGE, data))
+        parent_id = index.entry_id(index.leaf)
+        if len(append.messages) > 1 or key is not None:
+            lines.append(formats.turn_entry(append.id, parent_id, timestamp, len(append.messages), key))
+        others = len(lines)
+        added: list[tuple[str, str]] = []
+        for message in append.messages:
+            entry_id = new_id()
+            line, digest = formats.message_entry(entry_id, parent_id, timestamp, message)
+            lines.append(line)
+            added.append((entry_id, digest))
             parent_id = entry_id
 
         def finish() -> SessionRecord:
             self._index = index
             if adopts:
                 self._adopt(index)
-            place = index.size
             first_node = index.node_count
-            for number, line in enumerate(lines):
+            place = index.size + (_size(lines[:others]) if others else 0)
+            for (entry_id, digest), line in zip(added, lines[others:], strict=True):
                 end = place + len(line) + 1
-                if number >= first_message:
-                    digest = formats.content_digest(line, index.entry_id(index.leaf))
-                    index.add_node(ids[number - first_message], index.leaf, place, end, digest)
+                index.add_node(entry_id, index.leaf, place, end, digest)
                 place = end
             if key is not None:
-                index.turns[key] = (first_node, len(ids))
+                index.turns[key] = (first_node, len(added))
             index.appended(now, place)
             return self._record(index)
 
@@ -207,13 +213,16 @@ class SessionLog(LogContent):
         with self.lock:
             if self.gone:
                 raise SessionNotFoundError
-            if self._index.size != change.begin and not change.creates:
+            creates = change.creates
+            if self._index.size != change.begin and not creates:
                 raise StorageError("another program wrote to the session at the same time")
-            fd = self._writable(creates=change.creates)
+            fd = self._fd if not creates else None
+            if fd is None:
+                fd = self._writable(creates=creates)
             try:
                 paths.write_all(fd, change.data)
             except OSError:
-                self._undo(fd, change.begin, creates=change.creates)
+                self._undo(fd, change.begin, creates=creates)
                 raise
             status = os.fstat(fd)
             self._stamp = None
@@ -226,8 +235,6 @@ class SessionLog(LogContent):
             return result
 
     def _writable(self, *, creates: bool) -> int:
-        if self._fd is not None and not creates:
-            return self._fd
         self.close_fd()
         agent = self._directories.open_agent(self.agent_name, create=creates)
         flags = os.O_RDWR | os.O_APPEND | (os.O_CREAT | os.O_EXCL if creates else 0)

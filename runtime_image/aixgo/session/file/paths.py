@@ -184,9 +184,9 @@ def write_all(fd: int, data: bytes) -> None:
     Raises:
         OSError: not all of it could be written.
     """
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+    written = os.write(fd, data)
+    while written < len(data):
+        written += os.write(fd, memoryview(data)[written:])
 
 
 def write_at(fd: int, data: bytes, position: int) -> None:
@@ -195,10 +195,9 @@ def write_at(fd: int, data: bytes, position: int) -> None:
     Raises:
         OSError: not all of it could be written.
     """
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(fd, view, position)
-        view, position = view[written:], position + written
+    written = os.pwrite(fd, data, position)
+    while written < len(data):
+        written += os.pwrite(fd, memoryview(data)[written:], position + written)
 
 
 def read_range(fd: int, start: int, end: int) -> bytes:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
+import time
 import zlib
 from dataclasses import dataclass
 from enum import IntEnum
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 from aixgo.session.file import paths
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 WAL_FILE: Final = ".aixgo.wal"
 #: Where the records begin.
@@ -40,7 +41,9 @@ _CRC: Final = struct.Struct("<I")
 HEAD_SIZE: Final = _CRC.size + _HEAD.size
 #: The file is filled this many bytes at a time.
 _CHUNK: Final = 1 << 20
-_GROWTH: Final = 64 * 1024
+_GROWTH: Final = 256 * 1024
+#: It grows when less than this is left.
+_RESERVE: Final = 64 * 1024
 
 
 class Kind(IntEnum):
@@ -65,16 +68,28 @@ class Record:
     data: bytes
 
 
-def encode_record(
-    kind: Kind, agent_name: str, session_id: str, offset: int, data: bytes, epoch: int
-) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Agent and session as a record has them."""
+
+    agent_size: int
+    session_size: int
+    text: bytes
+    crc: int
+
+    @classmethod
+    def of(cls, agent_name: str, session_id: str) -> Names:
+        """Return them encoded."""
+        agent, session = agent_name.encode(), session_id.encode()
+        return cls(len(agent), len(session), agent + session, zlib.crc32(agent + session))
+
+
+def encode_record(kind: Kind, names: Names, offset: int, data: bytes, epoch: int) -> bytes:
     """Return a record as it stands in the file, padded to the alignment."""
-    agent, session = agent_name.encode(), session_id.encode()
-    names = agent + session
-    crc = zlib.crc32(data, zlib.crc32(names))
-    head = _HEAD.pack(crc, len(data), epoch, offset, len(agent), len(session), kind)
-    padding = -(HEAD_SIZE + len(names) + len(data)) % ALIGNMENT
-    return b"".join((_CRC.pack(zlib.crc32(head)), head, names, data, bytes(padding)))
+    crc = zlib.crc32(data, names.crc)
+    head = _HEAD.pack(crc, len(data), epoch, offset, names.agent_size, names.session_size, kind)
+    padding = -(HEAD_SIZE + len(names.text) + len(data)) % ALIGNMENT
+    return b"".join((_CRC.pack(zlib.crc32(head)), head, names.text, data, bytes(padding)))
 
 
 def void_head(size: int, epoch: int) -> bytes:
@@ -123,8 +138,13 @@ def scan(fd: int, end: int | None = None) -> Iterator[Record]:
 class WalFile:
     """A log that is open for writing. Not safe in threads."""
 
-    def __init__(self, base_fd: int, size: int) -> None:
+    def __init__(self, base_fd: int, size: int, flushed: Callable[[float], None] = lambda _: None) -> None:
         """Make the file, filled with zeros: appending to it changes no metadata, which is cheaper to flush.
+
+        Args:
+            base_fd: The directory.
+            size: How large.
+            flushed: Told how many seconds each flush took.
 
         Raises:
             OSError: it could not be made; nothing is left of it.
@@ -134,6 +154,7 @@ class WalFile:
         self.size = 0
         #: How often the log was flushed.
         self.flushes = 0
+        self._flushed = flushed
         self._base_fd = base_fd
         self.fd = paths.open_file(WAL_FILE, base_fd, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
@@ -157,15 +178,19 @@ class WalFile:
 
         Args:
             records: Encoded records.
-            capacity: The file grows up to here, by a little with each call.
+            capacity: The file grows up to here, by a little at a time.
         """
-        if self.size < capacity:
+        if not self.has_room(len(records), capacity):
             with contextlib.suppress(OSError):  # then flushes are dearer, that is all
                 self.fill(min(self.size + _GROWTH, capacity))
         paths.write_at(self.fd, records, self.end)
         self.flush()
         self.end += len(records)
         self.size = max(self.size, self.end)
+
+    def has_room(self, size: int, capacity: int) -> bool:
+        """Say whether records of so many bytes fit into a file that need not grow for them."""
+        return self.end + size <= self.size - (_RESERVE if self.size < capacity else 0)
 
     def void(self, places: list[tuple[int, int]], stale: list[tuple[int, int]]) -> None:
         """Make records count for nothing, and wipe them out. Raises OSError.
@@ -189,7 +214,9 @@ class WalFile:
 
     def flush(self) -> None:
         """Make durable what was written. Raises OSError."""
+        begin = time.perf_counter()
         os.fdatasync(self.fd)
+        self._flushed(time.perf_counter() - begin)
         self.flushes += 1
 
     def begin_epoch(self) -> None:
