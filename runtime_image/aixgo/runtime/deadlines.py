@@ -1,0 +1,94 @@
+"""Deadlines of calls with one timer for all of them.
+
+A timer per call costs as much as everything else that a server does for a small call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class Deadlines:
+    """The deadlines of running calls. For one event loop's thread only.
+
+    The one timer is set to the earliest deadline. It is not moved when that call ends in time: it looks, then
+    goes on to the next deadline.
+    """
+
+    def __init__(self) -> None:
+        self._open: set[Deadline] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._next = 0.0
+
+    def limit(self, seconds: float) -> Deadline:
+        """Return a block of at most ``seconds``, as :func:`asyncio.timeout`: the task is cancelled, and
+        TimeoutError comes out of the block.
+        """
+        return Deadline(self, seconds)
+
+    def add(self, deadline: Deadline) -> None:
+        """Watch a deadline."""
+        self._open.add(deadline)
+        if self._timer is None or deadline.when < self._next:
+            self._arm(deadline.when)
+
+    def discard(self, deadline: Deadline) -> None:
+        """Watch a deadline no more."""
+        self._open.discard(deadline)
+
+    def _arm(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._next = when
+        self._timer = asyncio.get_running_loop().call_at(when, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        now = max(asyncio.get_running_loop().time(), self._next)
+        for deadline in [each for each in self._open if each.when <= now]:
+            self._open.discard(deadline)
+            deadline.expire()
+        if self._open:
+            self._arm(min(deadline.when for deadline in self._open))
+
+
+class Deadline:
+    """One block with a deadline."""
+
+    __slots__ = ("_cancelling", "_deadlines", "_expired", "_task", "when")
+
+    def __init__(self, deadlines: Deadlines, seconds: float) -> None:
+        self._deadlines = deadlines
+        self._expired = False
+        #: By the event loop's clock.
+        self.when = asyncio.get_running_loop().time() + seconds
+
+    def __enter__(self) -> Self:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a deadline needs a task")
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._deadlines.add(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._deadlines.discard(self)
+        # Only if nobody else cancelled the task, too.
+        if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise TimeoutError from error
+
+    def disarm(self) -> None:
+        """Let the rest of the block take its time."""
+        self._deadlines.discard(self)
+
+    def expire(self) -> None:
+        """Interrupt the block."""
+        self._expired = True
+        self._task.cancel()
