@@ -2,55 +2,123 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from aixgo.agents.custom import load_custom
 from aixgo.agents.logger import LoggerAgent
+from aixgo.agents.services import AgentServices
+from aixgo.contract import SecretFile
+from aixgo.contract.role_config import ReactConfig, RoleConfigError, parse_role_config
 from aixgo.runtime.errors import AgentLoadError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from aixgo.agents.language_model import LanguageModel
     from aixgo.agents.protocol import Agent
-    from aixgo.contract import AgentConfig, ModelConfig, SecretFile
+    from aixgo.contract import AgentConfig, ModelConfig
+    from aixgo.contract.role_config import FallbackModel
+
+T = TypeVar("T")
 
 #: Roles that this version can run.
 SUPPORTED_ROLES = ("react", "logger", "custom")
 
 
-def build_agent(config: AgentConfig, read_secret: Callable[[SecretFile], str]) -> Agent:
+def build_agent(
+    config: AgentConfig,
+    read_secret: Callable[[SecretFile], str],
+    services: AgentServices | None = None,
+) -> Agent:
     """Build the agent that ``config`` describes. Imports what its role needs, which may take seconds.
 
     Args:
         config: One agent of ``runtime.json``.
         read_secret: Returns the content of a secret file; raises :class:`AgentLoadError` when there is none.
+        services: What the runtime gives to agents; None: what every pod allows.
 
     Raises:
         AgentLoadError: the agent cannot be built; the text is fit for ``/statusz``.
     """
+    services = services or AgentServices()
     if config.role not in SUPPORTED_ROLES:
         raise AgentLoadError(f"role {config.role} is not supported by this runtime version")
-    if config.tools:
-        names = ", ".join(tool.name for tool in config.tools)
-        raise AgentLoadError(f"tools are not supported by this runtime version: {names}")
+    if config.tools and config.role != "react":
+        raise AgentLoadError(f"role {config.role} uses no tools: remove tools, or take role react")
     if config.role == "logger":
         return LoggerAgent(config.name)
     if config.role == "custom":
         return load_custom(config)
-    return _react(config, read_secret)
+    return _react(config, read_secret, services)
 
 
-def _react(config: AgentConfig, read_secret: Callable[[SecretFile], str]) -> Agent:
-    if config.model is None:
-        raise AgentLoadError("role react needs a model")
+def _react(config: AgentConfig, read_secret: Callable[[SecretFile], str], services: AgentServices) -> Agent:
+    settings = _role_config(config, ReactConfig)
     prompt = read_prompt(config, read_secret)
-    api_key = read_api_key(config.model, read_secret)
+    model = open_model(config, read_secret, services, settings.fallback_models)
+    from aixgo.agents.react import ReactAgent
+    from aixgo.agents.tools import build_tools
+
+    tools = build_tools(config.tools, services, settings.tool_timeout_seconds)
+    return ReactAgent(config.name, prompt=prompt, model=model, config=settings, tools=tools)
+
+
+def open_model(
+    config: AgentConfig,
+    read_secret: Callable[[SecretFile], str],
+    services: AgentServices,
+    fallbacks: Sequence[FallbackModel] = (),
+) -> LanguageModel:
+    """Return the language model of an agent, not opened yet.
+
+    Raises:
+        AgentLoadError: there is none, its key is missing, or its address is refused.
+    """
+    if config.model is None:
+        raise AgentLoadError(f"role {config.role} needs a model")
     try:
         from aixgo.agents.language_model import LanguageModel
-        from aixgo.agents.react import ReactAgent
     except ImportError as error:
-        raise AgentLoadError("role react needs the extra 'agents': pip install 'aixgo[agents]'") from error
-    return ReactAgent(config.name, prompt=prompt, model=LanguageModel.of(config.model, api_key))
+        raise AgentLoadError(
+            f"role {config.role} needs the extra 'agents': pip install 'aixgo[agents]'"
+        ) from error
+    main = config.model
+    api_key = read_api_key(main, read_secret)
+    others = [_fallback(main, api_key, fallback, read_secret) for fallback in fallbacks]
+    return LanguageModel.of(main, api_key, services.policy, others)
+
+
+def _fallback(
+    main: ModelConfig,
+    main_key: str | None,
+    fallback: FallbackModel,
+    read_secret: Callable[[SecretFile], str],
+) -> tuple[ModelConfig, str | None]:
+    """Return a fallback model with its key: the agent's own only if it goes where the agent's own goes."""
+    provider = fallback.provider or main.provider
+    base_url = fallback.base_url or (main.base_url if provider == main.provider else None)
+    key = fallback.api_key
+    model = main.model_copy(
+        update={
+            "name": fallback.name,
+            "provider": provider,
+            "base_url": base_url,
+            "api_key": SecretFile(secret=key.secret, key=key.key) if key is not None else None,
+        }
+    )
+    if key is None and (provider, base_url) == (main.provider, main.base_url):
+        return model, main_key
+    return model, read_api_key(model, read_secret)
+
+
+def _role_config(config: AgentConfig, model: type[T]) -> T:
+    try:
+        settings = parse_role_config(config.role, config.role_config)
+    except RoleConfigError as error:
+        raise AgentLoadError(str(error)) from error
+    if not isinstance(settings, model):
+        raise TypeError(f"the settings of role {config.role} are no {model.__name__}")
+    return settings
 
 
 def read_prompt(config: AgentConfig, read_secret: Callable[[SecretFile], str]) -> str:

@@ -5,15 +5,22 @@ Importing this module takes more than a second; :mod:`aixgo.agents.factory` impo
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import AsyncExitStack, contextmanager
+from typing import TYPE_CHECKING, Final
 
+from openai import AsyncOpenAI
 from pydantic_ai import exceptions as model_errors
+from pydantic_ai.models.fallback import FallbackModel
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.models.test import TestModel
+from pydantic_ai.profiles.google import google_model_profile
+from pydantic_ai.profiles.grok import grok_model_profile
 from pydantic_ai.providers.openai import OpenAIProvider
+from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
 from pydantic_ai.settings import ModelSettings
 
+from aixgo.agents.http_client import open_client
+from aixgo.agents.url_guard import AddressPolicy, RefusedAddressError
 from aixgo.runtime.errors import (
     AgentLoadError,
     ModelRateLimitError,
@@ -22,23 +29,24 @@ from aixgo.runtime.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    import httpx2
     from pydantic_ai.models import Model
 
     from aixgo.contract import ModelConfig
 
-#: Where a provider speaks the OpenAI protocol when the configuration names no other place.
-DEFAULT_BASE_URLS = {
+#: Where each provider is when the configuration names no other place.
+DEFAULT_BASE_URLS: Final = {
     "openai": "https://api.openai.com/v1",
-    "anthropic": "https://api.anthropic.com/v1",
+    "anthropic": "https://api.anthropic.com",
     "google": "https://generativelanguage.googleapis.com/v1beta/openai",
     "xai": "https://api.x.ai/v1",
     "huggingface": "https://router.huggingface.co/v1",
 }
 #: Servers without authentication ignore it; never None, or the library would look for a key in the
 #: environment.
-NO_API_KEY = "none"
+NO_API_KEY: Final = "none"
 
 
 class LanguageModel:
@@ -52,27 +60,35 @@ class LanguageModel:
         self.model = model
         #: Temperature and the like, out of the configuration.
         self.settings = settings if settings is not None else ModelSettings()
-        self._provider: OpenAIProvider | None = None
+        self._clients: list[httpx2.AsyncClient] = []
         self._open = False
+        self._closing: AsyncExitStack | None = None
 
     @classmethod
-    def of(cls, config: ModelConfig, api_key: str | None) -> LanguageModel:
+    def of(
+        cls,
+        config: ModelConfig,
+        api_key: str | None,
+        policy: AddressPolicy | None = None,
+        fallbacks: Sequence[tuple[ModelConfig, str | None]] = (),
+    ) -> LanguageModel:
         """Return the model that ``config`` describes. Nothing is opened and nothing is sent.
 
+        Args:
+            config: The model.
+            api_key: The key of its provider. Never taken from the environment, never sent elsewhere.
+            policy: Which addresses may be dialled; None: the policy of a pod.
+            fallbacks: Models with their keys that are asked in this order when the ones before fail.
+
         Raises:
-            AgentLoadError: the provider needs a key, and there is none.
+            AgentLoadError: a provider needs a key and there is none, or an address is refused.
         """
-        if config.provider == "test":
-            return cls(TestModel(), _settings(config))
-        if api_key is None and config.base_url is None:
-            raise AgentLoadError(
-                f"model provider {config.provider} needs an API key: set model.apiKeySecretRef"
-            )
-        base_url = config.base_url or DEFAULT_BASE_URLS[config.provider]
-        provider = OpenAIProvider(base_url=base_url, api_key=api_key or NO_API_KEY)
-        language_model = cls(OpenAIChatModel(config.name, provider=provider), _settings(config))
-        language_model._provider = provider
-        return language_model
+        policy = policy or AddressPolicy()
+        clients: list[httpx2.AsyncClient] = []
+        models = [_model(*one, policy, clients) for one in ((config, api_key), *fallbacks)]
+        made = cls(FallbackModel(*models) if fallbacks else models[0], _settings(config))
+        made._clients = clients
+        return made
 
     @property
     def opened(self) -> bool:
@@ -81,15 +97,19 @@ class LanguageModel:
 
     async def open(self) -> None:
         """Open the connection pool to the provider. Nothing is sent."""
-        if not self._open and self._provider is not None:
-            await self._provider.__aenter__()
+        if self._closing is None:
+            async with AsyncExitStack() as stack:
+                for client in self._clients:
+                    await stack.enter_async_context(client)
+                self._closing = stack.pop_all()
         self._open = True
 
     async def close(self) -> None:
         """Close the connection pool."""
-        if self._open and self._provider is not None:
-            await self._provider.__aexit__(None, None, None)
         self._open = False
+        closing, self._closing = self._closing, None
+        if closing is not None:
+            await closing.aclose()
 
     @staticmethod
     @contextmanager
@@ -121,6 +141,66 @@ class LanguageModel:
             raise ModelUnavailableError("the model provider failed") from error
         except model_errors.UnexpectedModelBehavior as error:
             raise ModelUnavailableError("the model gave no usable answer") from error
+        except model_errors.FallbackExceptionGroup as group:
+            # Every model failed. The first one is what the agent was meant to have.
+            with LanguageModel.translated_errors():
+                raise group.exceptions[0] from group
+
+
+def _model(
+    config: ModelConfig, api_key: str | None, policy: AddressPolicy, clients: list[httpx2.AsyncClient]
+) -> Model:
+    if config.provider == "test":
+        return TestModel()
+    if api_key is None and config.base_url is None:
+        raise AgentLoadError(f"model provider {config.provider} needs an API key: set model.apiKeySecretRef")
+    if api_key is not None and not (api_key and api_key.isascii() and api_key.isprintable()):
+        raise AgentLoadError(f"the API key of model provider {config.provider} is empty or no API key")
+    base_url = (config.base_url or DEFAULT_BASE_URLS[config.provider]).rstrip("/")
+    try:
+        client = open_client(base_url, policy)
+    except RefusedAddressError as error:
+        raise AgentLoadError(f"model.baseURL is refused: {error}") from error
+    clients.append(client)
+    if config.provider == "anthropic":
+        return _anthropic(config.name, base_url, api_key or NO_API_KEY, client)
+    return OpenAIChatModel(config.name, provider=_openai(config, base_url, api_key or NO_API_KEY, client))
+
+
+def _openai(
+    config: ModelConfig, base_url: str, api_key: str, http_client: httpx2.AsyncClient
+) -> OpenAIProvider | OpenAICompatibleProvider:
+    """Return the provider for a service that speaks the protocol of OpenAI.
+
+    Google and Hugging Face do, and their own libraries bring another HTTP stack that our guard would not see;
+    the library of xAI speaks gRPC and knows no base URL.
+    """
+    client = AsyncOpenAI(api_key=api_key, base_url=base_url, http_client=http_client, max_retries=0)
+    # The library fills these from the environment.
+    client.organization = client.project = client.admin_api_key = None
+    client._custom_headers = {}  # noqa: SLF001
+    if config.provider == "openai" and base_url == DEFAULT_BASE_URLS["openai"]:
+        return OpenAIProvider(openai_client=client)
+    if config.provider == "google":
+        return OpenAICompatibleProvider("google", openai_client=client, profile=google_model_profile)
+    if config.provider == "xai":
+        return OpenAICompatibleProvider("xai", openai_client=client, profile=grok_model_profile)
+    return OpenAICompatibleProvider(config.provider, openai_client=client)
+
+
+def _anthropic(name: str, base_url: str, api_key: str, http_client: httpx2.AsyncClient) -> Model:
+    from anthropic import AsyncAnthropic
+    from pydantic_ai.models.anthropic import AnthropicModel
+    from pydantic_ai.providers.anthropic import AnthropicProvider
+
+    client = AsyncAnthropic(
+        api_key=api_key,
+        base_url=base_url.removesuffix("/v1"),  # the library adds it
+        http_client=http_client,
+        max_retries=0,
+    )
+    client._custom_headers = {}  # noqa: SLF001 - the library fills it from the environment
+    return AnthropicModel(name, provider=AnthropicProvider(anthropic_client=client))
 
 
 def _settings(config: ModelConfig) -> ModelSettings:

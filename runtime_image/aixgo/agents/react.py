@@ -1,74 +1,166 @@
-"""The role ``react``: a language model that answers with the whole conversation in view. Built on pydantic-
-ai.
+"""The role ``react``: a language model that thinks with the whole conversation in view, and acts with tools.
 
-Importing this module takes more than a second; :mod:`aixgo.agents.factory` imports it when an agent needs it.
+The loop is pydantic-ai's. Importing this module takes more than a second; :mod:`aixgo.agents.factory` imports
+it when an agent needs it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic_ai import Agent as ModelAgent
-from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, UserPromptPart
+from pydantic_ai import AgentRunResultEvent, PartDeltaEvent, PartStartEvent, StructuredDict
+from pydantic_ai.exceptions import UserError
+from pydantic_ai.messages import (
+    FunctionToolCallEvent,
+    ModelMessage,
+    ModelRequest,
+    ModelResponse,
+    TextPart,
+    TextPartDelta,
+    UserPromptPart,
+)
+from pydantic_ai.usage import UsageLimits
 
-from aixgo.agents.text import ASSISTANT_TYPES, answer, text_of
+from aixgo.agents.input_check import checked
+from aixgo.agents.text import ASSISTANT, ASSISTANT_TYPES, answer, text_of
+from aixgo.contract.role_config import ReactConfig
 from aixgo.errors import SessionNotInContextError
+from aixgo.message import Message
+from aixgo.runtime.errors import AgentLoadError
 from aixgo.session import current_session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from aixgo.agents.language_model import LanguageModel
-    from aixgo.message import Message
+    from aixgo.agents.tools import AgentTools
+
+#: Between what the model says before it uses a tool, and what it says afterwards.
+PARAGRAPH: Final = "\n\n"
 
 
 class ReactAgent:
-    """An agent that asks a language model.
+    """An agent that asks a language model, lets it use tools, and answers with what it says in the end.
 
-    The system prompt is the configured one, also in conversations that began with another.
+    The system prompt is the configured one, also in conversations that began with another. The session holds
+    inputs and answers; what happened with tools in between is not stored.
     """
 
     role = "react"
 
-    def __init__(self, name: str, *, prompt: str, model: LanguageModel) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        prompt: str,
+        model: LanguageModel,
+        config: ReactConfig | None = None,
+        tools: AgentTools | None = None,
+    ) -> None:
+        """Make the agent; nothing is opened.
+
+        Raises:
+            AgentLoadError: the output schema cannot be used.
+        """
+        config = config or ReactConfig()
         self.name = name
         self._model = model
-        self._agent: ModelAgent[None, str] = ModelAgent(
-            model.model, instructions=prompt or None, model_settings=model.settings, name=name
+        self._tools = tools
+        self._limits = UsageLimits(
+            request_limit=config.max_requests,
+            tool_calls_limit=config.max_tool_calls,
+            total_tokens_limit=config.max_total_tokens,
+        )
+        self._agent: ModelAgent[None, Any] = ModelAgent(
+            model.model,
+            instructions=prompt or None,
+            model_settings=model.settings,
+            name=name,
+            output_type=_output(config),
+            toolsets=[tools] if tools is not None else None,
         )
 
     async def start(self) -> None:
-        """Open the connection pool to the model provider. Nothing is sent."""
+        """Open the connection pool to the model provider and begin to connect tools. Waits for neither."""
         await self._model.open()
+        if self._tools is not None:
+            await self._tools.start()
 
     async def stop(self) -> None:
-        """Close the connection pool."""
+        """Close the connections."""
+        if self._tools is not None:
+            await self._tools.stop()
         await self._model.close()
 
     def ready(self) -> bool:
         """Whether :meth:`start` has run. The model's own health is probed by the server."""
         return self._model.opened
 
+    @property
+    def problem(self) -> str | None:
+        """Which tools cannot be used now, and why; the agent answers without them."""
+        return self._tools.problem if self._tools is not None else None
+
     async def execute(self, message: Message) -> Message:
         """Answer with the history of the current session, if there is one.
 
         Raises:
+            InvalidRequestError: the input is empty, too long, or has control characters.
             ModelUnavailableError: the provider does not answer or refuses.
             ModelRateLimitError: the provider asks for fewer requests.
+            CallLoopError: agents that are tools call each other in a circle.
         """
+        prompt = checked(text_of(message))
         history = await _history()
         with self._model.translated_errors():
-            result = await self._agent.run(text_of(message), message_history=history)
-        return answer(result.output)
+            result = await self._agent.run(prompt, message_history=history, usage_limits=self._limits)
+        return _answer(result.output)
 
     async def execute_stream(self, message: Message) -> AsyncIterator[Message]:
-        """Yield the answer in parts as the model produces them; errors as in :meth:`execute`."""
+        """Yield the answer in parts as the model produces them; errors as in :meth:`execute`.
+
+        What a model says before it uses a tool cannot be told from its answer while it says it: it is part of
+        what is streamed, and of the answer then.
+        """
+        prompt = checked(text_of(message))
         history = await _history()
+        said = paragraph = False
         with self._model.translated_errors():
-            async with self._agent.run_stream(text_of(message), message_history=history) as result:
-                async for delta in result.stream_text(delta=True, debounce_by=None):
-                    if delta:
-                        yield answer(delta)
+            async with self._agent.run_stream_events(
+                prompt, message_history=history, usage_limits=self._limits
+            ) as events:
+                async for event in events:
+                    if isinstance(event, FunctionToolCallEvent):
+                        paragraph = said
+                    elif isinstance(event, AgentRunResultEvent):
+                        if not isinstance(event.result.output, str):
+                            yield _answer(event.result.output)
+                    elif delta := _delta(event):
+                        yield answer(PARAGRAPH + delta if paragraph else delta)
+                        said, paragraph = True, False
+
+
+def _output(config: ReactConfig) -> Any:
+    if config.output_schema is None:
+        return str
+    try:
+        return StructuredDict(config.output_schema, name="answer")
+    except UserError as error:
+        raise AgentLoadError(f"roleConfig.outputSchema: {error}") from error
+
+
+def _answer(output: Any) -> Message:
+    return answer(output) if isinstance(output, str) else Message.new(ASSISTANT, dict(output))
+
+
+def _delta(event: object) -> str:
+    """Return the text that an event adds to the answer; "" if none."""
+    if isinstance(event, PartStartEvent) and isinstance(event.part, TextPart):
+        return event.part.content
+    if isinstance(event, PartDeltaEvent) and isinstance(event.delta, TextPartDelta):
+        return event.delta.content_delta
+    return ""
 
 
 async def _history() -> list[ModelMessage]:

@@ -67,7 +67,54 @@ class RoleModel(BaseModel):
 
 
 class NoConfig(RoleModel):
-    """The configuration of a role that has none (react, logger)."""
+    """The configuration of a role that has none (logger)."""
+
+
+class FallbackSecret(RoleModel):
+    """The file with the API key of a fallback model, below the secrets directory."""
+
+    secret: Text
+    key: Text
+
+
+class FallbackModel(RoleModel):
+    """A model that is asked when the ones before it fail."""
+
+    name: Text
+    #: Default: the provider, base URL and key of the agent's model. A key never goes to another provider or
+    #: base URL than its own.
+    provider: Literal["openai", "anthropic", "google", "xai", "huggingface", "test"] | None = None
+    base_url: Text | None = Field(default=None, alias="baseURL")
+    api_key: FallbackSecret | None = None
+
+
+class ReactConfig(RoleModel):
+    """Settings of the role ``react``."""
+
+    #: Requests to the model in one call. Every round of tools takes one.
+    max_requests: Annotated[int, Field(ge=1, le=1000)] = 25
+    max_tool_calls: Annotated[int, Field(ge=0, le=1000)] = 50
+    #: Tokens of all requests of one call, in and out. None: no limit.
+    max_total_tokens: Annotated[int, Field(ge=1)] | None = None
+    #: The longest time of one tool call, in seconds. The deadline of the call ends it before.
+    tool_timeout_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 60.0
+    #: A JSON schema of type object: the answer is one that has this form.
+    output_schema: dict[str, Any] | None = None
+    fallback_models: tuple[FallbackModel, ...] = ()
+
+    @field_validator("fallback_models", mode="before")
+    @classmethod
+    def _names_are_models(cls, value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return [{"name": item} if isinstance(item, str) else item for item in value]
+        return value
+
+    @field_validator("output_schema")
+    @classmethod
+    def _an_object(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None and value.get("type") != "object":
+            raise ValueError("a schema of type object is needed")
+        return value
 
 
 class Category(RoleModel):
@@ -116,8 +163,8 @@ class AggregatorConfig(RoleModel):
     """Settings of the role ``aggregator`` (Go: AggregatorConfig)."""
 
     aggregation_strategy: AggregationStrategy = "consensus"
-    #: How contradictions are settled: ``llm_mediated``, ``highest_weight_wins``, ``highest_confidence_wins``,
-    #: ``majority_wins``, or any other text, which the model gets as the rule.
+    #: How contradictions are settled: ``llm_mediated``, ``highest_weight_wins`` (which also breaks the ties
+    #: of ``voting_majority``), ``majority_wins``, or any other text, which the model gets as the rule.
     conflict_resolution: Text = "llm_mediated"
     #: Which inputs count as the same: none, equal texts, or texts as alike as
     #: ``semantic_similarity_threshold``.
@@ -215,10 +262,10 @@ class ProducerConfig(RoleModel):
         return parse_duration(self.interval)
 
 
-RoleConfig = ClassifierConfig | AggregatorConfig | PlannerConfig | ProducerConfig | NoConfig
+RoleConfig = ReactConfig | ClassifierConfig | AggregatorConfig | PlannerConfig | ProducerConfig | NoConfig
 
 _MODELS: Final[dict[str, type[RoleConfig]]] = {
-    "react": NoConfig,
+    "react": ReactConfig,
     "logger": NoConfig,
     "classifier": ClassifierConfig,
     "aggregator": AggregatorConfig,

@@ -79,10 +79,23 @@ class PromptConfig(ContractModel):
     secret: SecretFile | None = None
 
 
-class McpToolConfig(ContractModel):
-    """An MCP server over streamable HTTP. Every key of the Secret directory ``headersSecret`` is a header."""
+class McpProgramConfig(ContractModel):
+    """A program that is an MCP server over stdio. It is started as it stands here, without a shell."""
 
-    url: str
+    command: str
+    args: tuple[str, ...] = ()
+    #: Beside ``PATH``, ``HOME`` and the like. No secrets: every process of the same user can read them.
+    env: dict[str, str] = Field(default_factory=dict)
+
+
+class McpToolConfig(ContractModel):
+    """An MCP server over streamable HTTP (``url``), or on a laptop a program (``stdio``): one of the two.
+
+    Every key of the Secret directory ``headersSecret`` is a header.
+    """
+
+    url: str | None = None
+    stdio: McpProgramConfig | None = None
     headers_secret: str | None = None
     allowed_tools: tuple[str, ...] = ()
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aixgo.agents.factory import build_agent
@@ -18,11 +17,11 @@ from aixgo.rpc.service import Callee
 from aixgo.runtime.errors import AgentLoadError, AgentNotFoundError, AgentNotReadyError
 from aixgo.runtime.hosting import RunningAgent
 from aixgo.runtime.shared import Shared
-from aixgo.server.secret_files import agent_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import Callable, Iterable
 
+    from aixgo.agents.services import AgentServices
     from aixgo.server.secret_files import SecretFiles
 
 #: How long an agent may take until it is ready, in seconds (Go: AgentStartTimeout).
@@ -37,6 +36,10 @@ class Served:
 
     config: AgentConfig
     running: RunningAgent
+    callee: Callee = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "callee", Callee(self.config, self.running.agent))
 
 
 class HostedAgent:
@@ -75,6 +78,13 @@ class HostedAgent:
             return self.load_error or "loading"
         return self.served.value.running.why_not_ready
 
+    def problem(self) -> str | None:
+        """What does not work although the agent answers calls, such as one of its tools; None if nothing."""
+        if self.served is None:
+            return None
+        problem: str | None = getattr(self.served.value.running.agent, "problem", None)
+        return problem
+
 
 class AgentSet:
     """All agents of the process. For the event loop's thread only."""
@@ -84,6 +94,7 @@ class AgentSet:
         secrets: SecretFiles,
         model_error: Callable[[AgentConfig], str | None],
         on_change: Callable[[], None],
+        services: AgentServices | None = None,
     ) -> None:
         """Make an empty set.
 
@@ -91,7 +102,9 @@ class AgentSet:
             secrets: Where API keys and secret prompts are.
             model_error: Says why the model of an agent is not reachable; None if it is, as far as known.
             on_change: Called after an agent was loaded, or could not be.
+            services: What agents get from the runtime.
         """
+        self._services = services
         self._secrets = secrets
         self._model_error = model_error
         self._on_change = on_change
@@ -107,22 +120,13 @@ class AgentSet:
         hosted = self._agents.get(name)
         return hosted.wanted if hosted is not None else None
 
-    @asynccontextmanager
-    async def use(self, name: str) -> AsyncIterator[Callee]:
+    def use(self, name: str) -> _Use:
         """Return the agent called ``name`` as it is being served; it is not stopped before the block ends.
 
-        Raises:
-            AgentNotFoundError: there is none.
-            AgentNotReadyError: it does not answer calls now; the text says why.
+        Raises (on entering): AgentNotFoundError: there is none. AgentNotReadyError: it does not answer calls
+        now; the text says why.
         """
-        hosted = self._agents.get(name)
-        if hosted is None:
-            raise AgentNotFoundError(name)
-        why = hosted.why_not_ready()
-        if why is not None or hosted.served is None:
-            raise AgentNotReadyError(name, why or "")
-        with hosted.served.borrow() as served:
-            yield Callee(served.config, served.running.agent)
+        return _Use(self._agents.get(name), name)
 
     def apply(self, configs: Iterable[AgentConfig]) -> None:
         """Make these the agents. Only those whose configuration or secrets changed are rebuilt, in the
@@ -176,12 +180,12 @@ class AgentSet:
             name=hosted.wanted.name,
             ready=why is None,
             revision=hosted.wanted.revision if hosted.suspended else served,
-            error=hosted.load_error or why,
+            error=hosted.load_error or why or hosted.problem(),
             loaded=hosted.loaded,
         )
 
     def _load_if_changed(self, hosted: HostedAgent) -> None:
-        key = f"{hosted.wanted.revision}:{self._secrets.digest(agent_secrets(hosted.wanted))}"
+        key = f"{hosted.wanted.revision}:{self._secrets.digest(self._secrets.of_agent(hosted.wanted))}"
         if key == hosted.key:
             return
         hosted.key = key
@@ -212,7 +216,7 @@ class AgentSet:
     async def _start(self, config: AgentConfig) -> RunningAgent:
         # Imports take seconds; the calls of other agents must not wait for them.
         await asyncio.to_thread(_import_ahead, config)
-        running = RunningAgent(config.name, build_agent(config, self._secrets.read))
+        running = RunningAgent(config.name, build_agent(config, self._secrets.read, self._services))
         try:
             await running.start(START_TIMEOUT_SECONDS)
         except TimeoutError as error:
@@ -240,9 +244,42 @@ class AgentSet:
         task.add_done_callback(self._closing.discard)
 
 
+class _Use:
+    """A block that uses an agent. One is made for every call: a generator would cost as much as a call of
+    the agent.
+    """
+
+    __slots__ = ("_hosted", "_name", "_shared")
+
+    def __init__(self, hosted: HostedAgent | None, name: str) -> None:
+        self._hosted = hosted
+        self._name = name
+
+    async def __aenter__(self) -> Callee:
+        hosted = self._hosted
+        if hosted is None:
+            raise AgentNotFoundError(self._name)
+        why = hosted.why_not_ready()
+        if why is not None or hosted.served is None:
+            raise AgentNotReadyError(self._name, why or "")
+        self._shared = hosted.served
+        return self._shared.take().callee
+
+    async def __aexit__(self, *_: object) -> None:
+        self._shared.give_back()
+
+
 def _import_ahead(config: AgentConfig) -> None:
     """Import what the agent needs. Building it finds the modules then, or the error."""
-    module = "aixgo.agents.react" if config.role == "react" else (config.handler or "").partition(":")[0]
-    if module and config.role in ("react", "custom"):
+    modules = []
+    if config.role == "custom":
+        modules.append((config.handler or "").partition(":")[0])
+    elif config.model is not None:
+        modules.append(f"aixgo.agents.{config.role}")
+        if config.model.provider == "anthropic":
+            modules.append("pydantic_ai.models.anthropic")
+    if any(tool.mcp is not None for tool in config.tools):
+        modules.append("aixgo.agents.mcp_tools")
+    for module in filter(None, modules):
         with contextlib.suppress(Exception, SystemExit):
             importlib.import_module(module)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from aixgo.agents.services import AgentServices
+from aixgo.agents.url_guard import LOCAL, AddressPolicy
 from aixgo.contract import RUNTIME_JSON, TLS_CA, TLS_CERT, TLS_KEY, RuntimeConfig, Statusz
 from aixgo.files import Stamp, stamp
 from aixgo.observability.logs import get_logger
@@ -23,11 +25,12 @@ from aixgo.rpc.service import AgentService, Rules
 from aixgo.runtime.channels import Channels
 from aixgo.runtime.gate import CallGate
 from aixgo.server.admin import AdminServer
+from aixgo.server.agent_calls import AgentCalls
 from aixgo.server.agent_set import AgentSet
 from aixgo.server.backends import session_secrets
 from aixgo.server.configuration import ConfigurationError, load_configuration
 from aixgo.server.model_probe import ModelProbe
-from aixgo.server.secret_files import SecretFiles, agent_secrets
+from aixgo.server.secret_files import SecretFiles
 from aixgo.server.sessions import Sessions
 from aixgo.server.status import Check, Health, checks, health_document, overall, rfc3339, tls_status
 from aixgo.version import version
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 
     from aixgo.contract import RuntimePaths
 
+#: Addresses on which nobody but this machine is served.
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "[::1]", "localhost"})
 #: Seconds between two looks at the files. A look is a few system calls.
 WATCH_SECONDS = 0.2
 #: Seconds between two tries to load an agent that could not be loaded.
@@ -69,7 +74,8 @@ class RuntimeServer:
         Args:
             paths: Where the files of the contract are.
             config: The configuration to begin with.
-            host: The address to listen on; "" is every address.
+            host: The address to listen on; "" is every address. On a loopback address this is local mode:
+                model endpoints and MCP servers may be on this machine, and MCP servers may be programs.
 
         Raises:
             InvalidCertificateError: mode Mutual, and the certificate cannot be used.
@@ -82,18 +88,26 @@ class RuntimeServer:
         self._started_at = datetime.now(UTC)
         self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._stamps = self._look()
-
         secrets = SecretFiles(paths.secrets)
         self._secrets = secrets
+        self._stamps = self._look()
+
         self.metrics = PrometheusMetrics()
         self._tracing = open_tracing(
             {"aixgo.runtime": config.runtime.name, "k8s.namespace.name": config.runtime.namespace}
         )
         self._gate = CallGate(config.limits.max_concurrent_calls, self.metrics)
         self._channels = Channels()
-        self._probe = ModelProbe(self._changed.set)
-        self._agents = AgentSet(secrets, self._probe.error, self._agents_changed)
+        # Who listens on loopback only is no pod: a laptop, or a test.
+        local = host in LOOPBACK_HOSTS
+        policy = LOCAL if local else AddressPolicy()
+        self._probe = ModelProbe(self._changed.set, policy)
+        self._calls = AgentCalls(
+            paths.tls if config.tls.mode == "Mutual" else None, self.metrics, self._tracing or NO_TRACING
+        )
+        services = AgentServices(policy, local, self.metrics, secrets.headers, self._calls)
+        self._agents = AgentSet(secrets, self._probe.error, self._agents_changed, services)
+        self._calls.serve(self._agents)
         self._sessions = Sessions(paths, secrets, self._changed.set)
         self._certificates: CertificateStore | None = None
         if config.tls.mode == "Mutual":
@@ -187,6 +201,7 @@ class RuntimeServer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._agents.close()
+        await self._calls.close()
         await self._sessions.close()
         await self._admin.stop()
         if self._tracing is not None:
@@ -253,6 +268,7 @@ class RuntimeServer:
         self._service.rules = _rules(config)
         self._probe.watch(config.agents)
         self._sessions.apply(config.sessions)
+        self._calls.apply(config)
         self._agents.apply(config.agents)
         self._config = config
         self._config_error = None
@@ -260,7 +276,7 @@ class RuntimeServer:
         self._changed.set()
 
     def _look(self) -> _Stamps:
-        secrets = [reference for agent in self._config.agents for reference in agent_secrets(agent)]
+        secrets = [reference for agent in self._config.agents for reference in self._secrets.of_agent(agent)]
         secrets += session_secrets(self._config.sessions)
         names = sorted({f"{reference.secret}/{reference.key}" for reference in secrets})
         return _Stamps(

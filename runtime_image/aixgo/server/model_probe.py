@@ -7,16 +7,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import ssl
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from aixgo.agents.url_guard import RefusedAddressError, resolve
 from aixgo.observability.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from aixgo.agents.url_guard import AddressPolicy
     from aixgo.contract import AgentConfig
 
 #: Seconds between two looks at an endpoint, and until a connection counts as failed.
@@ -38,9 +39,15 @@ class ModelProbe:
     Endpoints of providers (no base URL) are not probed: they are outside, and a call says it better.
     """
 
-    def __init__(self, on_change: Callable[[], None]) -> None:
-        """Make a probe; ``on_change`` is called after an answer changed."""
+    def __init__(self, on_change: Callable[[], None], policy: AddressPolicy) -> None:
+        """Make a probe.
+
+        Args:
+            on_change: Called after an answer changed.
+            policy: Which addresses may be dialled.
+        """
         self._on_change = on_change
+        self._policy = policy
         self._errors: dict[Endpoint, str | None] = {}
         self._endpoints: set[Endpoint] = set()
         self._wake = asyncio.Event()
@@ -76,7 +83,7 @@ class ModelProbe:
                     await self._wake.wait()
 
     async def _look(self, endpoint: Endpoint) -> None:
-        error = await connection_error(endpoint)
+        error = await connection_error(endpoint, self._policy)
         if endpoint not in self._endpoints or (endpoint in self._errors and self._errors[endpoint] == error):
             return
         self._errors[endpoint] = error
@@ -87,18 +94,20 @@ class ModelProbe:
         self._on_change()
 
 
-async def connection_error(endpoint: Endpoint) -> str | None:
-    """Open a TCP connection and close it; return why that failed, without any resolved address."""
+async def connection_error(endpoint: Endpoint, policy: AddressPolicy) -> str | None:
+    """Return why a TCP connection failed, without any resolved address."""
     host, port = endpoint
     prefix = f"model endpoint {host} is not reachable: "
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            _, writer = await asyncio.open_connection(host, port)
+            writer = await _connect(host, port, policy)
+    except RefusedAddressError as error:
+        return f"model endpoint {host} is refused: {error}"
     except TimeoutError:
         return prefix + "connection timed out"
     except ConnectionRefusedError:
         return prefix + "connection refused"
-    except (OSError, ssl.SSLError, UnicodeError) as error:
+    except (OSError, UnicodeError) as error:
         number = getattr(error, "errno", None)
         text = (
             os.strerror(number) if isinstance(number, int) and number > 0 else "the name cannot be resolved"
@@ -108,6 +117,16 @@ async def connection_error(endpoint: Endpoint) -> str | None:
     with contextlib.suppress(OSError):
         await writer.wait_closed()
     return None
+
+
+async def _connect(host: str, port: int, policy: AddressPolicy) -> asyncio.StreamWriter:
+    failure: OSError | None = None
+    for address in await resolve(host, port, policy):
+        try:
+            return (await asyncio.open_connection(address, port))[1]
+        except OSError as error:
+            failure = error
+    raise failure or OSError("no address")
 
 
 def endpoint_of(config: AgentConfig) -> Endpoint | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from aixgo.contract import SecretFile
+from aixgo.contract.role_config import RoleConfigError, parse_role_config
 from aixgo.files import data_directory, stamp
 from aixgo.observability.redaction import remember_secret
 from aixgo.runtime.errors import AgentLoadError
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from aixgo.contract import AgentConfig, SecretFile
+    from aixgo.contract import AgentConfig
     from aixgo.files import Stamp
 
 
@@ -40,6 +42,37 @@ class SecretFiles:
         remember_secret(value)
         return value
 
+    def keys(self, secret: str) -> list[str]:
+        """Return the keys of a Secret; none if it is not there."""
+        if not _plain(secret):
+            return []
+        try:
+            entries = list((data_directory(self._directory) / secret).iterdir())
+        except OSError:
+            return []
+        return sorted(entry.name for entry in entries if not entry.name.startswith("..") and entry.is_file())
+
+    def headers(self, secret: str) -> dict[str, str]:
+        """Return every key of a Secret with its value.
+
+        Raises:
+            AgentLoadError: there is no such Secret, or it is empty.
+        """
+        keys = self.keys(secret)
+        if not keys:
+            raise AgentLoadError(f"secret {secret!r} is not available")
+        return {key: self.read(SecretFile(secret=secret, key=key)) for key in keys}
+
+    def of_agent(self, config: AgentConfig) -> list[SecretFile]:
+        """Return the secret files that an agent is built from."""
+        wanted = [config.prompt.secret, config.model.api_key if config.model is not None else None]
+        references = [reference for reference in wanted if reference is not None]
+        references += _fallback_keys(config)
+        for tool in config.tools:
+            if tool.mcp is not None and (secret := tool.mcp.headers_secret) is not None:
+                references += [SecretFile(secret=secret, key=key) for key in self.keys(secret)]
+        return references
+
     def stamp(self, references: Iterable[SecretFile]) -> Stamp:
         """Return the stamp of these files; it changes when one of them is replaced."""
         return stamp(self._directory, sorted(f"{ref.secret}/{ref.key}" for ref in references))
@@ -56,10 +89,15 @@ class SecretFiles:
         return total.hexdigest()
 
 
-def agent_secrets(config: AgentConfig) -> list[SecretFile]:
-    """Return the secret files that an agent is built from."""
-    wanted = [config.prompt.secret, config.model.api_key if config.model is not None else None]
-    return [reference for reference in wanted if reference is not None]
+def _fallback_keys(config: AgentConfig) -> list[SecretFile]:
+    if config.role != "react":
+        return []
+    try:
+        settings = parse_role_config(config.role, config.role_config)
+    except RoleConfigError:
+        return []  # the agent is not loaded, and says why
+    keys = [fallback.api_key for fallback in getattr(settings, "fallback_models", ())]
+    return [SecretFile(secret=key.secret, key=key.key) for key in keys if key is not None]
 
 
 def _plain(component: str) -> bool:

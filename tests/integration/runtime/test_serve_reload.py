@@ -129,7 +129,7 @@ async def test_an_agent_that_cannot_be_loaded_hurts_nobody_else(files: RuntimeFi
             "nothing": "has no 'missing'",
             "nomodule": "no module named 'no_such_module'",
             "never": "start failed: RuntimeError",
-            "tools": "tools are not supported",
+            "tools": "role custom uses no tools",
             "planner": "role planner is not supported",
             "nokey": "needs an API key",
             "nosecret": "secret 'llm', key 'key' is not available",

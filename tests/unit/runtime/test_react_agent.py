@@ -14,7 +14,7 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 from aixgo.agents.factory import build_agent
 from aixgo.agents.react import ReactAgent, to_model_history
 from aixgo.agents.text import text_of
-from aixgo.contract import AgentConfig, ModelConfig, SecretFile
+from aixgo.contract import AgentConfig, ModelConfig
 from aixgo.message import Message
 from aixgo.runtime.errors import (
     AgentLoadError,
@@ -115,17 +115,6 @@ async def test_failures_of_the_provider(error: Exception, expected: type[Excepti
         assert caught.value.retry_after == 7.0  # type: ignore[attr-defined]
 
 
-def test_a_key_in_the_environment_is_never_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-environment")
-    monkeypatch.setenv("OPENAI_BASE_URL", "http://elsewhere/v1")
-    local = react(ModelConfig(name="m", base_url="http://model/v1"))
-    assert local._provider is not None
-    assert (local._provider.client.api_key, local._provider.base_url) == ("none", "http://model/v1/")
-    keyed = react(ModelConfig(provider="xai", name="m", api_key=SecretFile(secret="s", key="k")))
-    assert keyed._provider is not None
-    assert (keyed._provider.client.api_key, keyed._provider.base_url) == (
-        "content of k",
-        "https://api.x.ai/v1/",
-    )
+def test_a_provider_without_its_key_is_an_error() -> None:
     with pytest.raises(AgentLoadError, match="model provider openai needs an API key"):
         react(ModelConfig(name="m"))
