@@ -27,12 +27,21 @@ class Shared(Generic[T]):
     @contextmanager
     def borrow(self) -> Iterator[T]:
         """Use the value for the time of the block; it stays open until the block ends."""
-        self._borrowers += 1
+        value = self.take()
         try:
-            yield self.value
+            yield value
         finally:
-            self._borrowers -= 1
-            self._close_if_unused()
+            self.give_back()
+
+    def take(self) -> T:
+        """Use the value until :meth:`give_back`; a ``with`` block of its own is dearer than most uses."""
+        self._borrowers += 1
+        return self.value
+
+    def give_back(self) -> None:
+        """End one use."""
+        self._borrowers -= 1
+        self._close_if_unused()
 
     def retire(self) -> None:
         """Close the value as soon as nobody uses it."""
