@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from aixgo_cli.commands import call, explain, processes, session, status, version
+from aixgo_cli.commands import call, conformance, explain, processes, session, status, version
 from aixgo_cli.errors import CliError, ExitCode
 from aixgo_cli.output import write_error
 
@@ -39,6 +39,7 @@ session.register(app)
 status.register(app)
 explain.register(app)
 processes.register(app)
+conformance.register(app)
 version.register(app)
 
 
