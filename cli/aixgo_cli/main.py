@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -12,12 +12,15 @@ from aixgo_cli.commands import call, conformance, explain, processes, session, s
 from aixgo_cli.errors import CliError, ExitCode
 from aixgo_cli.output import write_error
 
+# rich takes three times as long to load as everything else; without a terminal nobody sees its frames.
+_HELP_STYLE: Final = "rich" if sys.stdout is not None and sys.stdout.isatty() else None
+
 app = typer.Typer(
     name="aixgo",
     help="AI agents on Kubernetes: call them, look at their conversations, see why something is not ready.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=_HELP_STYLE,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

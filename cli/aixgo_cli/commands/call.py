@@ -45,7 +45,7 @@ def call(
     ],
     session: Annotated[
         str,
-        typer.Option(help="Session to go on with, or [bold]new[/bold]. Without it the call leaves no trace."),
+        typer.Option(help='Session to go on with, or "new". Without it the call leaves no trace.'),
     ] = "",
     stream: Annotated[
         bool, typer.Option("--stream", help="Print the answer as it is being produced.")

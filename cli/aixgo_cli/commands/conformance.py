@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -73,6 +72,8 @@ def conformance(
             then="see aixgo conformance --help",
             code=ExitCode.USAGE,
         )
+    import asyncio
+
     try:
         checks = _chosen(only or [])
         if command is not None:
