@@ -5,6 +5,7 @@ Each defect is one that a runtime written by somebody else could have; the rest 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
@@ -29,7 +30,12 @@ def wrong_status() -> None:
     def told(error: BaseException) -> str:
         return str(error) + (told(error.__cause__) if error.__cause__ is not None else "")
 
-    rpc_service.to_failure = lambda error: RpcFailure(grpc.StatusCode.INTERNAL, told(error))
+    truthful = rpc_service.to_failure
+
+    def failure(error: Exception) -> RpcFailure:
+        return dataclasses.replace(truthful(error), code=grpc.StatusCode.INTERNAL, text=told(error))
+
+    rpc_service.to_failure = failure
 
 
 def anybody() -> None:

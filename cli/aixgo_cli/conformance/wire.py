@@ -13,7 +13,6 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from aixgo.rpc import agent_service_pb2 as pb
 from aixgo.rpc import agent_service_pb2_grpc as pb_grpc
-from aixgo.rpc.service import CALLER_CHAIN, MAX_CHAIN
 from aixgo_cli.conformance.check import Checks, NotCheckableError, ViolationError, require
 from aixgo_cli.conformance.subject import CALL_SECONDS, ask
 from aixgo_operator.pki.authority import create_authority
@@ -27,6 +26,8 @@ check = Checks()
 CODE = grpc.StatusCode
 SERVICES = ("aixgo.AgentService", "grpc.health.v1.Health")
 NOBODY = "conformance-nobody"
+#: The metadata key with the agents through which a call came, and how many there may be.
+CALLER_CHAIN, MAX_CHAIN = "aixgo-caller-chain", 16
 
 
 async def _reflect(subject: Subject, **asked: str) -> Any:

@@ -39,7 +39,7 @@ def test_the_reference_runtime_passes() -> None:
         (
             "wrong_status,anybody",
             ["refuses-unknown-agent", "errors-tell-nothing", "demands-client-certificate"],
-            ["admin-live", "session-history", "refuses-plaintext"],
+            ["admin-live", "grpc-services", "refuses-plaintext"],
         ),
         (
             "half_turns,uncounted,always_serving,hasty,lenient",
