@@ -41,6 +41,8 @@ class SessionStatus(ContractModel):
     type: Literal["Redis", "File", "None"]
     ready: bool
     error: str | None = None
+    #: SHA-256 of each CA certificate that a Redis may be signed by. None: not known, or no such file.
+    trust_bundle: tuple[str, ...] | None = None
 
 
 class Statusz(ContractModel):

@@ -6,10 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from aixgo.contract import SessionBackendConfig, SessionStatus
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from aixgo.contract import TLS_CA, SessionBackendConfig, SessionStatus
 from aixgo.errors import AixgoError, StorageError
 from aixgo.observability.logs import get_logger
 from aixgo.runtime.errors import AgentLoadError, SessionManagerNotConfiguredError
@@ -80,7 +84,16 @@ class Sessions:
         error = self._error
         if self._config is not None and self._open is None and error is None:
             error = "not connected yet"
-        return SessionStatus(type=kind, ready=self.ready, error=error)
+        return SessionStatus(type=kind, ready=self.ready, error=error, trust_bundle=self._trusted(kind))
+
+    def _trusted(self, kind: str) -> tuple[str, ...] | None:
+        """Return whom a new connection to Redis would trust: the file is read for each of them."""
+        if kind != "Redis":
+            return None
+        try:
+            return _fingerprints((self._paths.session_tls / TLS_CA).read_bytes())
+        except (OSError, ValueError):
+            return None
 
     @contextmanager
     def borrow(self) -> Iterator[Manager]:
@@ -179,3 +192,8 @@ class Sessions:
         self._closing.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.warning("session backend did not close cleanly", error=type(error).__name__)
+
+
+@functools.lru_cache(maxsize=4)
+def _fingerprints(bundle: bytes) -> tuple[str, ...]:
+    return tuple(ca.fingerprint(hashes.SHA256()).hex() for ca in x509.load_pem_x509_certificates(bundle))
