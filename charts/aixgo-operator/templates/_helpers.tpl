@@ -38,6 +38,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
   "watchNamespaces" .Values.watchNamespaces
   "monitoringNamespaces" .Values.monitoringNamespaces
   "caDurationSeconds" (int64 .Values.certificates.authorityDurationSeconds)
+  "caRotationOverlapSeconds" (int64 .Values.certificates.rotationOverlapSeconds)
   "redisCertificateDurationSeconds" (int64 .Values.certificates.redisDurationSeconds)
 -}}
 {{- toYaml (mergeOverwrite $settings (deepCopy .Values.settings)) -}}

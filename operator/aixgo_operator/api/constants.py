@@ -60,6 +60,11 @@ CA_CERT_KEY: Final = "ca.crt"
 CA_PRIVATE_KEY_KEY: Final = "ca.key"
 #: Every CA certificate that peers have to trust at the moment, newest first.
 CA_TRUST_BUNDLE_KEY: Final = "trust-bundle.crt"
+#: On that Secret: a new value asks for a new authority; the last value that was obeyed.
+ANNOTATION_ROTATE: Final = "aixgo.dev/rotate"
+ANNOTATION_ROTATED: Final = "aixgo.dev/rotated"
+#: What the work queue calls the installation's authority. It is no kind of the API.
+KIND_AUTHORITY: Final = "CertificateAuthority"
 
 #: Lease of the acting operator, in the operator's namespace. The chart grants rights to this name.
 LEASE_NAME: Final = "aixgo-operator"

@@ -109,6 +109,8 @@ class RedisProbe:
     #: INFO memory ``maxmemory`` (bytes, 0: no limit) and ``maxmemory_policy``; None: they could not be read.
     max_memory_bytes: int | None = None
     max_memory_policy: str | None = None
+    #: SHA-256 of the certificate that it showed, also where it failed after that; None: no TLS, or no answer.
+    certificate: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,8 +92,14 @@ def resolve_backend_of(
     redis = backend.spec.redis
     if redis is None:
         return ResolvedBackend(backend, conflicts, consumers=consumers)
+    name = naming.redis_workload(backend.name)
+    dns_names = (
+        f"{name}.{backend.namespace}.svc",
+        naming.service_host(name, backend.namespace, settings.cluster_domain),
+    )
     if invalid := backend_spec_problems(backend):
-        return ResolvedBackend(backend, (*invalid, *conflicts), held=True, consumers=consumers)
+        problems = (*invalid, *conflicts)
+        return ResolvedBackend(backend, problems, held=True, consumers=consumers, dns_names=dns_names)
     access = redis_access(backend, redis, settings)
     resolved = ResolvedBackend(
         backend,
@@ -104,16 +110,12 @@ def resolve_backend_of(
     )
     if redis.managed is None:
         return resolved
-    name = naming.redis_workload(backend.name)
     return replace(
         resolved,
         users=redis_users(
             backend.namespace, backend.spec.key_prefix, (runtime.namespace for runtime in consumers)
         ),
-        dns_names=(
-            f"{name}.{backend.namespace}.svc",
-            naming.service_host(name, backend.namespace, settings.cluster_domain),
-        ),
+        dns_names=dns_names,
     )
 
 

@@ -37,6 +37,9 @@ class OperatorSettings(BaseModel):
 
     #: Life of the certificate authority; 10 years.
     ca_duration_seconds: int = Field(default=10 * 365 * 86_400, ge=86_400)
+    #: Shortest time of each step when the authority is changed, for clients that cannot be asked whether they
+    #: have read their new Secret; 8 hours, the third of a leaf's life that is left when it is renewed.
+    ca_rotation_overlap_seconds: int = Field(default=8 * 3600, ge=0)
     #: Life of the certificates that the operator issues for managed Redis servers.
     redis_certificate_duration_seconds: int = Field(default=86_400, ge=600)
 

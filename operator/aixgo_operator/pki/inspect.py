@@ -13,6 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from aixgo_operator.pki.errors import UnparsableError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes, PublicKeyTypes
@@ -54,6 +55,15 @@ def parse_bundle(pem: bytes) -> tuple[CertificateInfo, ...]:
 def fingerprints(pem: bytes) -> tuple[str, ...]:
     """Return the SHA-256 of every certificate of ``pem``, in order. Raises ``UnparsableError``."""
     return tuple(certificate.sha256_fingerprint for certificate in parse_bundle(pem))
+
+
+def remaining(pem: bytes, known: Collection[str]) -> bytes:
+    """Return the certificates of ``pem`` whose SHA-256 is not known. Raises ``UnparsableError``."""
+    return b"".join(
+        certificate.public_bytes(serialization.Encoding.PEM)
+        for certificate in _load(pem)
+        if certificate.fingerprint(hashes.SHA256()).hex() not in known
+    )
 
 
 def key_matches(cert_pem: bytes, key_pem: bytes) -> bool:

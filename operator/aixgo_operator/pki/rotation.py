@@ -29,15 +29,18 @@ from aixgo_operator.pki.authority import (
     load_authority,
 )
 from aixgo_operator.pki.errors import PKIError
-from aixgo_operator.pki.inspect import fingerprints, parse_certificate
+from aixgo_operator.pki.inspect import fingerprints, parse_certificate, remaining
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from datetime import datetime, timedelta
 
 #: Keys of Secret ``aixgo-ca`` beside those of ``InstallationAuthority``, there only during a change.
 PHASE_KEY, SINCE_KEY = "phase", "phase-since"
 NEXT_CERT_KEY, NEXT_PRIVATE_KEY_KEY, PREVIOUS_CERT_KEY = "next.crt", "next.key", "previous.crt"
+
+#: With less than this part of the old authority's life left, pods are not waited for any more.
+LAST_PART_OF_LIFE = 10
 
 
 class Phase(StrEnum):
@@ -53,10 +56,12 @@ class Phase(StrEnum):
 class Peer:
     """One pod, or one holder of a client certificate, as last seen. Fingerprints are SHA-256 in hex."""
 
-    #: Authorities that it trusts. Empty: not known.
-    trusts: frozenset[str]
+    #: Authorities that it trusts. Empty: not known. None: it checks nobody's certificate.
+    trusts: frozenset[str] | None
     #: The authority that signed the certificate it shows. None: not known.
     signed_by: str | None
+    #: Whether it shows a certificate at all.
+    shows: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,8 @@ class Rotation:
     successor: Authority | None = None
     #: Signing and Pruning: the certificate (PEM) of who signed before.
     predecessor: bytes | None = None
+    #: Further certificates (PEM) that somebody put into the trust bundle: they stay in it.
+    others: bytes = b""
 
     @property
     def trust_bundle(self) -> bytes:
@@ -80,7 +87,7 @@ class Rotation:
             bundle += self.successor.cert_pem
         if self.phase is Phase.SIGNING and self.predecessor is not None:
             bundle += self.predecessor
-        return bundle
+        return bundle + self.others
 
     def installation(self) -> InstallationAuthority:
         """Return what certificates are issued from in this phase."""
@@ -89,17 +96,20 @@ class Rotation:
     @classmethod
     def from_secret(cls, data: Mapping[str, bytes]) -> Rotation:
         """Read the Secret's (decoded) data; without a phase it is Stable. Raises ``PKIError``."""
-        signer = InstallationAuthority.from_secret(data).signer
+        stored = InstallationAuthority.from_secret(data)
+        signer, bundle = stored.signer, stored.trust_bundle
         try:
             phase = Phase(data.get(PHASE_KEY, b"Stable").decode())
             if phase is Phase.STABLE:
-                return cls(phase, signer)
+                return cls(phase, signer, others=without(bundle, signer.cert_pem))
             since = dt.datetime.fromisoformat(data[SINCE_KEY].decode())
             if phase is Phase.DISTRIBUTING:
                 successor = load_authority(data[NEXT_CERT_KEY], data[NEXT_PRIVATE_KEY_KEY])
-                return cls(phase, signer, since, successor=successor)
-            parse_certificate(data[PREVIOUS_CERT_KEY])
-            return cls(phase, signer, since, predecessor=data[PREVIOUS_CERT_KEY])
+                others = without(bundle, signer.cert_pem, successor.cert_pem)
+                return cls(phase, signer, since, successor=successor, others=others)
+            predecessor = data[PREVIOUS_CERT_KEY]
+            others = without(bundle, signer.cert_pem, predecessor)
+            return cls(phase, signer, since, predecessor=predecessor, others=others)
         except KeyError as error:
             raise PKIError(f"key {error.args[0]} is missing") from error
         except ValueError as error:
@@ -145,20 +155,48 @@ def advance(rotation: Rotation, peers: Collection[Peer], *, now: datetime, overl
     """
     if rotation.since is None or now < rotation.since + overlap:
         return rotation
-    successor, predecessor = rotation.successor, rotation.predecessor
-    if rotation.phase is Phase.DISTRIBUTING and successor is not None:
-        mark = _mark(successor.cert_pem)
-        if all(mark in peer.trusts for peer in peers):
-            return Rotation(Phase.SIGNING, successor, now, predecessor=rotation.signer.cert_pem)
+    is_behind = behind(rotation)
+    if any(is_behind(peer) for peer in peers):
+        return rotation
+    if rotation.phase is Phase.DISTRIBUTING and rotation.successor is not None:
+        return replace(
+            rotation,
+            phase=Phase.SIGNING,
+            signer=rotation.successor,
+            since=now,
+            successor=None,
+            predecessor=rotation.signer.cert_pem,
+        )
     if rotation.phase is Phase.SIGNING:
-        mark = _mark(rotation.signer.cert_pem)
-        if all(peer.signed_by == mark for peer in peers):
-            return replace(rotation, phase=Phase.PRUNING, since=now)
-    if rotation.phase is Phase.PRUNING and predecessor is not None:
-        mark = _mark(predecessor)
-        if all(peer.trusts and mark not in peer.trusts for peer in peers):
-            return Rotation(Phase.STABLE, rotation.signer)
-    return rotation
+        return replace(rotation, phase=Phase.PRUNING, since=now)
+    return Rotation(Phase.STABLE, rotation.signer, others=rotation.others)
+
+
+def behind(rotation: Rotation) -> Callable[[Peer], bool]:
+    """Return what tells whether a peer is not ready for the step after this phase."""
+    if rotation.phase is Phase.DISTRIBUTING and rotation.successor is not None:
+        wanted = _mark(rotation.successor.cert_pem)
+        return lambda peer: peer.trusts is not None and wanted not in peer.trusts
+    if rotation.phase is Phase.SIGNING:
+        signer = _mark(rotation.signer.cert_pem)
+        return lambda peer: peer.shows and peer.signed_by != signer
+    if rotation.phase is Phase.PRUNING and rotation.predecessor is not None:
+        old = _mark(rotation.predecessor)
+        return lambda peer: peer.trusts is not None and (not peer.trusts or old in peer.trusts)
+    return lambda peer: False
+
+
+def may_wait(rotation: Rotation, *, now: datetime) -> bool:
+    """Whether there is time to wait for a pod: the old authority has a tenth of its life left, or more."""
+    old = rotation.signer.cert_pem if rotation.predecessor is None else rotation.predecessor
+    certificate = parse_certificate(old)
+    life = certificate.not_after - certificate.not_before
+    return now < certificate.not_after - life / LAST_PART_OF_LIFE
+
+
+def without(bundle: bytes, *certificates: bytes) -> bytes:
+    """Return the certificates of a bundle that are none of these. Raises ``UnparsableError``."""
+    return remaining(bundle, {_mark(certificate) for certificate in certificates})
 
 
 def _mark(pem: bytes) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import ssl
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
@@ -68,12 +69,19 @@ class RedisProber:
         """See :meth:`BackendProber.probe`."""
         from redis.exceptions import RedisError
 
+        shown: list[bytes] = []
         async with self._limit:
             try:
-                async with asyncio.timeout(self._timeout), _connected(endpoint, self._timeout) as client:
-                    return await _look(client)
+                async with (
+                    asyncio.timeout(self._timeout),
+                    _connected(endpoint, self._timeout, shown) as client,
+                ):
+                    found = await _look(client)
             except (RedisError, OSError, TimeoutError, ssl.SSLError, ValueError, EOFError) as error:
-                return RedisProbe(failure=classify(error, endpoint))
+                found = RedisProbe(failure=classify(error, endpoint))
+        if not shown:
+            return found
+        return replace(found, certificate=hashlib.sha256(shown[-1]).hexdigest())
 
     async def purge(self, endpoint: RedisEndpoint, prefix: str, *, limit: int) -> int:
         """See :meth:`BackendProber.purge`."""
@@ -161,13 +169,15 @@ async def _delete(client: Redis, prefix: str, limit: int) -> int:
 
 
 @contextlib.asynccontextmanager
-async def _connected(endpoint: RedisEndpoint, timeout: float) -> AsyncIterator[Redis]:
+async def _connected(
+    endpoint: RedisEndpoint, timeout: float, shown: list[bytes] | None = None
+) -> AsyncIterator[Redis]:
     """Give a client of the server that takes writes (Sentinel: the master; Cluster: the first node that
-    answers)."""
+    answers). ``shown`` gets the certificate (DER) that the server shows."""
     from redis.asyncio import ConnectionPool, Redis
 
     host, port = await _server(endpoint, timeout)
-    pool = ConnectionPool(**_arguments(endpoint, host, port, timeout))
+    pool = ConnectionPool(**_arguments(endpoint, host, port, timeout, shown))
     client = Redis(connection_pool=pool)
     try:
         yield client
@@ -205,7 +215,9 @@ async def _server(endpoint: RedisEndpoint, timeout: float) -> tuple[str, int]:
     raise failure or ValueError("no Sentinel address")
 
 
-def _arguments(endpoint: RedisEndpoint, host: str, port: int, timeout: float) -> dict[str, Any]:
+def _arguments(
+    endpoint: RedisEndpoint, host: str, port: int, timeout: float, shown: list[bytes] | None = None
+) -> dict[str, Any]:
     from redis.asyncio.connection import Connection
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
@@ -232,6 +244,12 @@ def _arguments(endpoint: RedisEndpoint, host: str, port: int, timeout: float) ->
         def _connection_arguments(self) -> Mapping[str, Any]:
             name = endpoint.server_name or self.host
             return {**super()._connection_arguments(), "ssl": context, "server_hostname": name}
+
+        async def _connect(self) -> None:
+            await super()._connect()  # type: ignore[no-untyped-call]
+            if shown is not None and self._writer is not None:
+                certificate = self._writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+                shown.append(certificate)
 
     return arguments | {"connection_class": TLSConnection}
 

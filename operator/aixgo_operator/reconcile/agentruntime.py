@@ -86,16 +86,17 @@ async def reconcile_runtime(context: Context, key: Key) -> Requeue:
 
     snapshot, references = await context.collector.runtime(runtime)
     resolved = resolve_runtime(snapshot, context.settings)
-    certificates = await _certify(context, resolved, snapshot)
-    if (
-        certificates.observation is not None
-        and runtime.spec.tls.rotation is not None
-        and runtime.spec.tls.rotation.strategy == "RollingRestart"
-    ):
-        resolved = replace(resolved, certificate_digest=certificates.observation.sha256_fingerprint)
+    async with context.authority_gate.shared():
+        certificates = await _certify(context, resolved, snapshot)
+        if (
+            certificates.observation is not None
+            and runtime.spec.tls.rotation is not None
+            and runtime.spec.tls.rotation.strategy == "RollingRestart"
+        ):
+            resolved = replace(resolved, certificate_digest=certificates.observation.sha256_fingerprint)
 
-    rendered = render_runtime(resolved, context.settings)
-    applied = await _apply(context, manifest, resolved, snapshot, rendered, certificates)
+        rendered = render_runtime(resolved, context.settings)
+        applied = await _apply(context, manifest, resolved, snapshot, rendered, certificates)
     if applied.conflicts:
         snapshot = replace(snapshot, name_conflicts=applied.conflict_messages(runtime.namespace))
         resolved = replace(

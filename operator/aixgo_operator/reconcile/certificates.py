@@ -33,6 +33,7 @@ from aixgo_operator.pki.errors import PKIError
 from aixgo_operator.pki.inspect import fingerprints, key_matches, parse_certificate, signed_by
 from aixgo_operator.pki.issue import LeafRequest, issue_leaf
 from aixgo_operator.pki.renewal import Keep, decide
+from aixgo_operator.pki.rotation import Rotation
 from aixgo_operator.reconcile.referenced import secret_data, version_of
 from aixgo_operator.render.secrets import KeyMaterial
 
@@ -59,6 +60,8 @@ class Leaf:
     #: When to decide again.
     next_check_at: datetime
     issued: bool
+    #: Who signed it, and who is trusted beside.
+    authority: Rotation
 
 
 class CertificateKeeper:
@@ -75,9 +78,9 @@ class CertificateKeeper:
         self._cache = cache
         self._settings = settings
         self._now = now
-        self._authority: tuple[str, InstallationAuthority] | None = None
+        self._authority: tuple[str, Rotation] | None = None
 
-    async def authority(self) -> InstallationAuthority:
+    async def authority(self) -> Rotation:
         """Return the authority in Secret ``aixgo-ca``, after creating it if there is none.
 
         Raises:
@@ -92,7 +95,7 @@ class CertificateKeeper:
             stored = await self._create()
         version = version_of(stored)
         if self._authority is None or self._authority[0] != version:
-            self._authority = (version, InstallationAuthority.from_secret(secret_data(stored)))
+            self._authority = (version, Rotation.from_secret(secret_data(stored)))
         return self._authority[1]
 
     async def leaf(self, key: ObjectKey, request: LeafRequest) -> Leaf:
@@ -109,7 +112,7 @@ class CertificateKeeper:
             material = KeyMaterial(
                 current[TLS_CERT_KEY], current[TLS_PRIVATE_KEY_KEY], authority.trust_bundle
             )
-            return Leaf(material, decision.certificate, decision.next_check_at, issued=False)
+            return Leaf(material, decision.certificate, decision.next_check_at, False, authority)
         pair = issue_leaf(request, authority.signer, now=now)
         reason = "unknown" if isinstance(decision, Keep) else str(decision.reason)
         log.info("certificate issued", extra={"secret": "/".join(key), "reason": reason})
@@ -117,7 +120,7 @@ class CertificateKeeper:
         current = {TLS_CERT_KEY: pair.cert_pem, TLS_PRIVATE_KEY_KEY: pair.key_pem}
         kept = decide(current, request, authority.signer.cert_pem, now=now)
         next_check = kept.next_check_at if isinstance(kept, Keep) else now + timedelta(minutes=1)
-        return Leaf(material, parse_certificate(pair.cert_pem), next_check, issued=True)
+        return Leaf(material, parse_certificate(pair.cert_pem), next_check, True, authority)
 
     async def _create(self) -> Manifest:
         namespace = self._settings.operator_namespace
@@ -150,6 +153,31 @@ class CertificateKeeper:
         self._cache.put(stored)
         return stored
 
+    async def look(self) -> Manifest | None:
+        """Return Secret ``aixgo-ca`` as it is now; None if there is none. Raises ApiError.
+
+        Where the operator's namespace is not watched, nothing else tells of a change by somebody else.
+        """
+        where = (self._settings.operator_namespace, CA_SECRET_NAME)
+        stored = await self._client.get(SECRETS, *where)
+        if stored is not None:
+            self._cache.put(stored)
+        elif (known := self._cache.find(SECRETS, *where)) is not None:
+            self._cache.discard(known)
+        return stored
+
+    async def store(self, stored: Manifest, rotation: Rotation, annotations: Mapping[str, str]) -> Manifest:
+        """Write the next step of a change in place of ``stored``.
+
+        Raises ConflictError when the Secret is not ``stored`` any more, and other ApiErrors.
+        """
+        metadata = stored["metadata"]
+        metadata = metadata | {"annotations": {**(metadata.get("annotations") or {}), **annotations}}
+        data = {key: base64.b64encode(value).decode() for key, value in rotation.to_secret().items()}
+        answer = await self._client.replace(stored | {"metadata": metadata, "data": data})
+        self._cache.put(answer)
+        return answer
+
 
 def observe_leaf(leaf: Leaf) -> CertificateObservation:
     """Return what the status says of a certificate that this operator issued."""
@@ -159,7 +187,9 @@ def observe_leaf(leaf: Leaf) -> CertificateObservation:
         sha256_fingerprint=info.sha256_fingerprint,
         not_before=info.not_before,
         not_after=info.not_after,
-        issued_at=info.not_before + BACKDATE,
+        # Each step of a change writes all files anew.
+        issued_at=max(info.not_before + BACKDATE, leaf.authority.since or info.not_before),
+        trust_bundle_phase=str(leaf.authority.phase),
         trust_bundle=fingerprints(leaf.material.ca_bundle),
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from aixgo_operator.reconcile.gate import Gate
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
@@ -44,5 +46,9 @@ class Context:
     enqueue: Callable[[Key, float], None]
     #: What was last seen of each runtime: its backend asks for what the pods say of their sessions.
     seen: dict[ObjectKey, RuntimeObservation] = field(default_factory=dict)
+    #: SHA-256 of the certificate that each managed Redis showed last.
+    redis_shows: dict[ObjectKey, str] = field(default_factory=dict)
+    #: Held together by those who write certificates, and alone by who changes their authority.
+    authority_gate: Gate = field(default_factory=Gate)
     #: Looks at a key in a row that found it not as wanted.
     attempts: dict[Key, int] = field(default_factory=dict)

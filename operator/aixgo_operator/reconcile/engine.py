@@ -20,6 +20,7 @@ from aixgo_operator.kube.resources import CONFIG_MAPS, OUR_KINDS, SECRETS, with_
 from aixgo_operator.pki.errors import PKIError
 from aixgo_operator.reconcile import agentruntime, sessionbackend, triggers
 from aixgo_operator.reconcile.agent import reconcile_agent
+from aixgo_operator.reconcile.authority import AuthorityReconciler, authority_key
 from aixgo_operator.reconcile.cache import Cache, ref_of
 from aixgo_operator.reconcile.certificates import CertificateKeeper
 from aixgo_operator.reconcile.collect import Collector
@@ -84,6 +85,8 @@ class Engine:
             now=now,
             enqueue=lambda key, after: self.queue.add(key, after=after),
         )
+        self._authority = AuthorityReconciler(self._context, self.metrics)
+        self._authority_key = authority_key(settings)
         self._resync: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -113,6 +116,8 @@ class Engine:
         if resource in (SECRETS, CONFIG_MAPS):
             kind, namespace, name = ref_of(manifest)
             self._context.referenced.forget(kind, namespace, name)
+            if (kind, namespace, name) == (SECRETS.kind, *self._authority_key[1:]):
+                self.queue.add(self._authority_key)
             labels = manifest["metadata"].get("labels") or {}
             if labels.get(LABEL_MANAGED_BY) != MANAGED_BY and self.cache.get(ref_of(manifest)) is None:
                 # Somebody else's: not kept, but somebody may refer to it.
@@ -145,6 +150,7 @@ class Engine:
             self.cache.put(manifest)
 
     def _enqueue_all(self, spread: float = 0.0) -> None:
+        self.queue.add(self._authority_key)
         for resource in OUR_KINDS:
             for manifest in self.cache.all_of(resource.kind):
                 after = random.uniform(0.0, spread) if spread else 0.0  # noqa: S311  jitter
@@ -180,6 +186,8 @@ class Engine:
                 return await reconcile_agent(self._context, key)
             case "SessionBackend":
                 return await sessionbackend.reconcile_backend(self._context, key)
+            case "CertificateAuthority":
+                return await self._authority.reconcile()
         raise ValueError(f"no reconciler for {key.kind}")
 
     async def _report(self, key: Key, error: Exception) -> None:

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from aixgo_operator.pki.rotation import Phase
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from aixgo_operator.reconcile.keys import Key
 
@@ -47,6 +50,22 @@ class Metrics:
         self._depth = Gauge(
             "aixgo_operator_queue_depth", "Keys that wait for a worker.", registry=self.registry
         )
+        self._phase = Gauge(
+            "aixgo_operator_ca_rotation_phase",
+            "1 for the phase that the certificate authority is in.",
+            ["phase"],
+            registry=self.registry,
+        )
+        self._waiting = Gauge(
+            "aixgo_operator_ca_rotation_waiting",
+            "Secrets and pods that a change of the certificate authority waits for.",
+            registry=self.registry,
+        )
+        self._ca_expiry = Gauge(
+            "aixgo_operator_ca_expiry_timestamp_seconds",
+            "When the certificate authority that signs expires.",
+            registry=self.registry,
+        )
         self._leader = Gauge("aixgo_operator_leader", "1 while this process acts.", registry=self.registry)
 
     def done(self, key: Key, seconds: float, error: BaseException | None) -> None:
@@ -63,6 +82,13 @@ class Metrics:
     def event(self, kind: str) -> None:
         """A watch event came in."""
         self._events.labels(kind).inc()
+
+    def authority(self, phase: str, waiting: int, expiry: datetime) -> None:
+        """The certificate authority was looked at."""
+        for each in Phase:
+            self._phase.labels(each).set(each == phase)
+        self._waiting.set(waiting)
+        self._ca_expiry.set(expiry.timestamp())
 
     def watch_depth(self, depth: Callable[[], float]) -> None:
         """Report the queue's depth from ``depth`` whenever somebody asks."""

@@ -71,6 +71,7 @@ async def reconcile_backend(context: Context, key: Key) -> Requeue:
     manifest = context.cache.get(key)
     if manifest is None:
         context.attempts.pop(key, None)
+        context.redis_shows.pop((key.namespace, key.name), None)
         return Requeue()
     try:
         backend = context.cache.parse(key)
@@ -85,12 +86,13 @@ async def reconcile_backend(context: Context, key: Key) -> Requeue:
         return await _delete(context, key, manifest, resolved, snapshot)
     await _protect(context, manifest, resolved)
 
-    material = await _generate(context, resolved)
-    rendered = render_backend(resolved, context.settings)
-    if resolved.held:
-        applied = await context.applier.apply(manifest, [], prune=False)
-    else:
-        applied = await context.applier.apply(manifest, [*rendered, *material.manifests])
+    async with context.authority_gate.shared():
+        material = await _generate(context, resolved)
+        rendered = render_backend(resolved, context.settings)
+        if resolved.held:
+            applied = await context.applier.apply(manifest, material.manifests, prune=False)
+        else:
+            applied = await context.applier.apply(manifest, [*rendered, *material.manifests])
     if applied.conflicts:
         snapshot = replace(snapshot, name_conflicts=applied.conflict_messages(backend.namespace))
         resolved = resolve_backend(snapshot, context.settings)
@@ -129,7 +131,13 @@ async def _generate(context: Context, resolved: ResolvedBackend) -> _Material:
     material = _Material()
     backend = resolved.backend
     redis = backend.spec.redis
-    if resolved.held or redis is None or redis.managed is None:
+    if redis is None or redis.managed is None:
+        return material
+    if resolved.held:
+        # What serves goes on serving, and must not be stopped by a certificate that nobody renews.
+        tls = naming.redis_tls_secret(backend.name)
+        if context.cache.find(SECRETS, backend.namespace, tls) is not None:
+            await _certify(context, resolved, material)
         return material
     where = (backend.namespace, naming.redis_auth_secret(backend.name))
     # Straight from the API server unless it is in the watched cache: a password must never be made twice.
@@ -142,6 +150,12 @@ async def _generate(context: Context, resolved: ResolvedBackend) -> _Material:
         for user in resolved.users
     }
     material.manifests.append(redis_auth_secret(resolved, passwords, context.settings))
+    await _certify(context, resolved, material)
+    return material
+
+
+async def _certify(context: Context, resolved: ResolvedBackend, material: _Material) -> None:
+    backend = resolved.backend
     leaf = await context.certificates.leaf(
         (backend.namespace, naming.redis_tls_secret(backend.name)),
         LeafRequest(
@@ -154,7 +168,6 @@ async def _generate(context: Context, resolved: ResolvedBackend) -> _Material:
     )
     material.manifests.append(redis_tls_secret(resolved, leaf.material, context.settings))
     material.due = leaf.next_check_at
-    return material
 
 
 async def _observe(
@@ -212,7 +225,15 @@ async def _probe(
     if redis.managed is not None and not any(pod.started for pod in pods):
         return None  # nothing to dial yet: the pods say why
     found = endpoint(resolved, snapshot)
-    return None if found is None else await context.backends.probe(found)
+    if found is None:
+        return None
+    probe = await context.backends.probe(found)
+    key = (resolved.backend.namespace, resolved.backend.name)
+    if probe.certificate is None:
+        context.redis_shows.pop(key, None)
+    else:
+        context.redis_shows[key] = probe.certificate
+    return probe
 
 
 def endpoint(resolved: ResolvedBackend, snapshot: Snapshot) -> RedisEndpoint | None:
