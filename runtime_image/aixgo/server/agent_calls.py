@@ -99,15 +99,17 @@ class AgentCalls:
                 seconds = remaining_seconds()
                 runner = TurnRunner(None, self._metrics, self._tracing)
                 try:
-                    async with asyncio.timeout(seconds):
-                        request = TurnRequest(name, message)
-                        return (await runner.run(callee.agent, request, callee.config.session)).output
+                    with self._tracing.call(name, callee.config.role):
+                        async with asyncio.timeout(seconds):
+                            request = TurnRequest(name, message)
+                            return (await runner.run(callee.agent, request, callee.config.session)).output
                 except TimeoutError as error:
                     raise CallDeadlineError(limit if seconds is None else seconds) from error
 
     async def _call_there(self, route: RouteConfig, message: Message) -> Message:
         try:
-            return (await self._client(route).execute(route.agent, message)).output
+            with self._tracing.call(route.agent, remote_address=route.address, kind="client"):
+                return (await self._client(route).execute(route.agent, message)).output
         except InvalidCertificateError as error:
             raise AgentNotReadyError(route.agent, "this runtime has no usable certificate") from error
         except RpcError as error:
