@@ -7,8 +7,7 @@ import sys
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal
 
-import structlog
-
+from aixgo.observability.plain_structlog import structlog
 from aixgo.observability.redaction import redacted
 from aixgo.observability.tracing import current_ids
 

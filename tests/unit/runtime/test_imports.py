@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ("grpc", "aiohttp", "redis", "pydantic_ai", "prometheus_client", "uvloop")
+HEAVY = ("grpc", "aiohttp", "redis", "pydantic_ai", "prometheus_client", "uvloop", "rich")
 
 
 @pytest.mark.parametrize(
