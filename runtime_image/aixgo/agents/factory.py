@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from aixgo.agents.aggregator import AggregatorAgent
 from aixgo.agents.custom import load_custom
 from aixgo.agents.logger import LoggerAgent
+from aixgo.agents.producer import ProducerAgent
 from aixgo.agents.services import AgentServices
 from aixgo.contract import SecretFile
-from aixgo.contract.role_config import ReactConfig, RoleConfigError, parse_role_config
+from aixgo.contract.role_config import (
+    AggregatorConfig,
+    ClassifierConfig,
+    NoConfig,
+    PlannerConfig,
+    ProducerConfig,
+    ReactConfig,
+    RoleConfigError,
+    parse_role_config,
+)
 from aixgo.runtime.errors import AgentLoadError
 
 if TYPE_CHECKING:
@@ -20,9 +31,6 @@ if TYPE_CHECKING:
     from aixgo.contract.role_config import FallbackModel
 
 T = TypeVar("T")
-
-#: Roles that this version can run.
-SUPPORTED_ROLES = ("react", "logger", "custom")
 
 
 def build_agent(
@@ -41,15 +49,59 @@ def build_agent(
         AgentLoadError: the agent cannot be built; the text is fit for ``/statusz``.
     """
     services = services or AgentServices()
-    if config.role not in SUPPORTED_ROLES:
-        raise AgentLoadError(f"role {config.role} is not supported by this runtime version")
     if config.tools and config.role != "react":
         raise AgentLoadError(f"role {config.role} uses no tools: remove tools, or take role react")
-    if config.role == "logger":
-        return LoggerAgent(config.name)
     if config.role == "custom":
         return load_custom(config)
-    return _react(config, read_secret, services)
+    if config.role == "logger":
+        _role_config(config, NoConfig)
+        return LoggerAgent(config.name, inputs=config.inputs)
+    if config.role == "producer":
+        return ProducerAgent(config.name, config=_role_config(config, ProducerConfig), outputs=config.outputs)
+    builders = {"aggregator": _aggregator, "classifier": _classifier, "planner": _planner, "react": _react}
+    return builders[config.role](config, read_secret, services)
+
+
+def _aggregator(
+    config: AgentConfig, read_secret: Callable[[SecretFile], str], services: AgentServices
+) -> Agent:
+    settings = _role_config(config, AggregatorConfig)
+    return AggregatorAgent(
+        config.name,
+        config=settings,
+        prompt=read_prompt(config, read_secret),
+        model=None if settings.votes else open_model(config, read_secret, services),
+        inputs=config.inputs,
+        outputs=config.outputs,
+    )
+
+
+def _classifier(
+    config: AgentConfig, read_secret: Callable[[SecretFile], str], services: AgentServices
+) -> Agent:
+    settings = _role_config(config, ClassifierConfig)
+    model = open_model(config, read_secret, services)
+    from aixgo.agents.classifier import ClassifierAgent
+
+    return ClassifierAgent(
+        config.name,
+        config=settings,
+        model=model,
+        prompt=read_prompt(config, read_secret),
+    )
+
+
+def _planner(config: AgentConfig, read_secret: Callable[[SecretFile], str], services: AgentServices) -> Agent:
+    settings = _role_config(config, PlannerConfig)
+    model = open_model(config, read_secret, services)
+    from aixgo.agents.planner import PlannerAgent
+
+    return PlannerAgent(
+        config.name,
+        config=settings,
+        model=model,
+        prompt=read_prompt(config, read_secret),
+    )
 
 
 def _react(config: AgentConfig, read_secret: Callable[[SecretFile], str], services: AgentServices) -> Agent:

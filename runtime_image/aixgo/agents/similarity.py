@@ -66,7 +66,7 @@ class Similarities:
                 same = i in cluster_of and cluster_of[i] == cluster_of.get(j)
                 total += weight
                 alike += weight * (1.0 if same else self.of(i, j))
-        return min(1.0, alike / total) if total > 0 else 1.0
+        return round(min(1.0, alike / total), 9) if total > 0 else 1.0
 
     def clusters(self, threshold: float) -> list[Cluster]:
         """Group the texts: each joins the first group whose members it resembles by ``threshold`` on average.
@@ -111,7 +111,8 @@ def cosine(first: Mapping[K, float], second: Mapping[K, float]) -> float:
     if not first and not second:
         return 1.0
     length = math.sqrt(_dot(first, first)) * math.sqrt(_dot(second, second))
-    return min(1.0, max(0.0, _dot(first, second) / length)) if length > 0 else 0.0
+    # Rounded, so that equal directions are exactly 1.
+    return round(min(1.0, max(0.0, _dot(first, second) / length)), 9) if length > 0 else 0.0
 
 
 def nearest(query: str, texts: Sequence[str], count: int) -> list[int]:

@@ -11,6 +11,7 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING
 
+from aixgo.agents.base import SENDER
 from aixgo.observability.logs import get_logger
 from aixgo.runtime.errors import AgentFailedError, RuntimeNotStartedError
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 #: Longest payload that is taken off a channel, in bytes (the number of Aixgo).
 MAX_PAYLOAD_BYTES = 100 * 1024
-#: The type of what a react agent sends on (Go: the same).
-ANALYSIS = "analysis"
+#: The type of what agents of these roles send on, where it is not that of their answers (Go: the same).
+SENT_TYPES = {"react": "analysis", "planner": "reasoning_plan"}
 #: Control characters, but for those that texts have.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
@@ -56,7 +57,7 @@ class InputPump:
 
         Args:
             name: The agent's name, for the log.
-            role: Its role; what a ``react`` agent sends has the type ``analysis``.
+            role: Its role; it decides on the type of what is sent (:data:`SENT_TYPES`).
             inputs: The sources to read.
             outputs: The targets that every answer is sent to.
             mailbox: The agent's own view of the channels.
@@ -120,8 +121,9 @@ class InputPump:
         except Exception as error:  # noqa: BLE001 - the next message may be better
             self._failed("message not answered", message, error)
             return
-        if self._role == "react":
-            answer = dataclasses.replace(answer, type=ANALYSIS)
+        # As in Go, what is sent has the id of what it answers.
+        kind = SENT_TYPES.get(self._role, answer.type)
+        answer = dataclasses.replace(answer, id=message.id, type=kind).with_metadata(SENDER, self._name)
         for target in self._outputs:
             try:
                 await self._mailbox.send(target, answer)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from aixgo.agents.factory import build_agent
 from aixgo.contract import AgentConfig, AgentStatus
+from aixgo.contract.role_config import needs_model
 from aixgo.observability.logs import get_logger
 from aixgo.rpc.service import Callee
 from aixgo.runtime.errors import AgentLoadError, AgentNotFoundError, AgentNotReadyError
@@ -275,7 +276,10 @@ def _import_ahead(config: AgentConfig) -> None:
     if config.role == "custom":
         modules.append((config.handler or "").partition(":")[0])
     elif config.model is not None:
-        modules.append(f"aixgo.agents.{config.role}")
+        # An aggregator that votes needs no model.
+        module = "synthesis" if config.role == "aggregator" else config.role
+        if needs_model(config.role, config.role_config):
+            modules.append(f"aixgo.agents.{module}")
         if config.model.provider == "anthropic":
             modules.append("pydantic_ai.models.anthropic")
     if any(tool.mcp is not None for tool in config.tools):

@@ -112,7 +112,7 @@ async def test_an_agent_that_cannot_be_loaded_hurts_nobody_else(files: RuntimeFi
             "handler": "x:y",
             "tools": [{"name": "t", "mcp": {"url": "http://x"}}],
         },
-        {"name": "planner", "role": "planner", "model": {"name": "m"}},
+        {"name": "planner", "role": "planner", "model": {"name": "m"}, "roleConfig": {"maxStep": 3}},
         {"name": "nokey", "model": {"name": "m"}},
         {"name": "nosecret", "model": {"name": "m", "apiKey": key}},
     ]
@@ -130,7 +130,7 @@ async def test_an_agent_that_cannot_be_loaded_hurts_nobody_else(files: RuntimeFi
             "nomodule": "no module named 'no_such_module'",
             "never": "start failed: RuntimeError",
             "tools": "role custom uses no tools",
-            "planner": "role planner is not supported",
+            "planner": "roleConfig.maxStep: unknown key of role planner",
             "nokey": "needs an API key",
             "nosecret": "secret 'llm', key 'key' is not available",
         }.items():
