@@ -23,8 +23,8 @@ from opentelemetry.sdk.trace.export import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.trace.status import Status, StatusCode
 
-from aixgo.observability.logs import get_logger
-from aixgo.observability.tracing import TRACE_HEADERS, wanted_exporter
+from aixgo.observability.logs import describe_call, get_logger
+from aixgo.observability.tracing import TRACE_HEADERS, current_ids, wanted_exporter
 from aixgo.version import version
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from aixgo.observability.tracing import Attributes, AttributeValue, Span, SpanKind
 
 #: How long the end of the process waits for the last spans, in seconds.
-FLUSH_SECONDS = 3.0
+FLUSH_SECONDS = 2.0
 #: Attributes of pydantic-ai's spans that may leave the process: which model, how many tokens, which tool.
 MODEL_ATTRIBUTES = frozenset(
     {
@@ -80,7 +80,7 @@ class OpenTelemetryTracing:
     def __init__(self, provider: trace.TracerProvider | None = None) -> None:
         self._tracer = (provider or trace.get_tracer_provider()).get_tracer("aixgo", version())
         self.provider = provider
-        self.instruments_models = False
+        self._instruments_models = False
 
     def call(
         self,
@@ -108,6 +108,23 @@ class OpenTelemetryTracing:
     def span(self, name: str, attributes: Attributes | None = None) -> AbstractContextManager[Span]:
         """Open a span inside the present one."""
         return _OpenSpan(self._tracer, name, attributes or {}, "internal", None, timed=False)
+
+    def instrument_models(self) -> None:
+        """Let pydantic-ai record a span for every model request and tool call, if it is imported by now."""
+        if self._instruments_models or "pydantic_ai" not in sys.modules:
+            return
+        from pydantic_ai import Agent
+        from pydantic_ai.models.instrumented import InstrumentationSettings
+
+        self._instruments_models = True
+        Agent.instrument_all(
+            InstrumentationSettings(
+                tracer_provider=self.provider,
+                include_content=False,
+                include_binary_content=False,
+                include_model_request_parameters=False,
+            )
+        )
 
     async def close(self) -> None:
         """Send what has not been sent, for a few seconds at most, if the provider is ours."""
@@ -158,6 +175,9 @@ class _OpenSpan:
         )
         self._scope = trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
         self._scope.__enter__()
+        if self._kind == "server":
+            # Why a call failed is logged when its span has ended.
+            describe_call(**dict(zip(("trace_id", "span_id"), current_ids() or (), strict=False)))
         return self
 
     def __exit__(
@@ -243,8 +263,8 @@ def _cleaned_event(event: Event) -> Event:
     return Event(EXCEPTION_EVENT, {EXCEPTION_TYPE: kind}, event.timestamp)
 
 
-def open_tracing(resource: Mapping[str, str]) -> OpenTelemetryTracing | None:
-    """Return tracing with the exporter that the environment asks for; None if it asks for none.
+def open_tracing(resource: Mapping[str, str]) -> OpenTelemetryTracing:
+    """Return tracing with the exporter that the environment asks for.
 
     Beside the variables of :func:`~aixgo.observability.tracing.wanted_exporter` those of the OpenTelemetry
     SDK hold: OTEL_SERVICE_NAME (default ``aixgo``), OTEL_EXPORTER_OTLP_HEADERS, OTEL_TRACES_SAMPLER, ...
@@ -253,11 +273,11 @@ def open_tracing(resource: Mapping[str, str]) -> OpenTelemetryTracing | None:
         resource: What to say of this process, as OpenTelemetry resource attributes.
 
     Raises:
-        ValueError: the environment asks for something that there is not.
+        ValueError: the environment asks for none, or for one that there is not.
     """
     name = wanted_exporter()
     if name is None:
-        return None
+        raise ValueError("no exporter of traces is asked for")
     # Its errors quote the collector's answers; CleanExporter says that it fails.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     exporter: SpanExporter
@@ -276,24 +296,6 @@ def open_tracing(resource: Mapping[str, str]) -> OpenTelemetryTracing | None:
     provider.add_span_processor(BatchSpanProcessor(CleanExporter(exporter)))
     _log.info("traces are exported", exporter=name)
     return OpenTelemetryTracing(provider)
-
-
-def instrument_models(tracing: OpenTelemetryTracing) -> None:
-    """Let pydantic-ai record a span for every model request and tool call, if it is imported by now."""
-    if tracing.instruments_models or "pydantic_ai" not in sys.modules:
-        return
-    from pydantic_ai import Agent
-    from pydantic_ai.models.instrumented import InstrumentationSettings
-
-    tracing.instruments_models = True
-    Agent.instrument_all(
-        InstrumentationSettings(
-            tracer_provider=tracing.provider,
-            include_content=False,
-            include_binary_content=False,
-            include_model_request_parameters=False,
-        )
-    )
 
 
 def _parent(metadata: Iterable[tuple[str, str | bytes]]) -> Context:

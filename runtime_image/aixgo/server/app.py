@@ -13,10 +13,9 @@ from aixgo.agents.url_guard import LOCAL, AddressPolicy
 from aixgo.contract import RUNTIME_JSON, TLS_CA, TLS_CERT, TLS_KEY, RuntimeConfig, Statusz
 from aixgo.files import Stamp, stamp
 from aixgo.observability.logs import get_logger
-from aixgo.observability.otel import instrument_models, open_tracing
 from aixgo.observability.prometheus import PrometheusMetrics, resident_bytes
 from aixgo.observability.redaction import remember_secret
-from aixgo.observability.tracing import NO_TRACING
+from aixgo.observability.tracing import NO_TRACING, wanted_exporter
 from aixgo.rpc.authorization import Authorizer
 from aixgo.rpc.certificates import CertificateStore
 from aixgo.rpc.credentials import server_credentials
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from aixgo.contract import RuntimePaths
+    from aixgo.observability.otel import OpenTelemetryTracing
 
 #: Addresses on which nobody but this machine is served.
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "[::1]", "localhost"})
@@ -93,9 +93,7 @@ class RuntimeServer:
         self._stamps = self._look()
 
         self.metrics = PrometheusMetrics()
-        self._tracing = open_tracing(
-            {"aixgo.runtime": config.runtime.name, "k8s.namespace.name": config.runtime.namespace}
-        )
+        self._tracing = _open_tracing(config)
         self._gate = CallGate(config.limits.max_concurrent_calls, self.metrics)
         self._channels = Channels()
         # Who listens on loopback only is no pod: a laptop, or a test.
@@ -247,7 +245,7 @@ class RuntimeServer:
     def _agents_changed(self) -> None:
         if self._tracing is not None:
             # The library of models is imported with the first agent that needs it.
-            instrument_models(self._tracing)
+            self._tracing.instrument_models()
         self._changed.set()
 
     def _session_backend(self) -> tuple[str, bool]:
@@ -349,6 +347,17 @@ class RuntimeServer:
                 serial_number=bundle.serial_number,
                 not_after=rfc3339(bundle.not_after),
             )
+
+
+def _open_tracing(config: RuntimeConfig) -> OpenTelemetryTracing | None:
+    if wanted_exporter() is None:
+        return None
+    # Without an exporter the SDK is not even imported.
+    from aixgo.observability.otel import open_tracing
+
+    return open_tracing(
+        {"aixgo.runtime": config.runtime.name, "k8s.namespace.name": config.runtime.namespace}
+    )
 
 
 def _rules(config: RuntimeConfig) -> Rules:
