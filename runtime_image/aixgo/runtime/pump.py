@@ -105,6 +105,8 @@ class InputPump:
                 message = await self._mailbox.recv(source)
             except RuntimeNotStartedError:  # it was stopped, and nothing is left
                 return
+            if message is None:  # as in Go, channels also carry nothing
+                continue
             self._busy.add(source)
             try:
                 await self._work(source, message)
