@@ -12,6 +12,7 @@ import asyncio
 import base64
 import contextlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from aixgo.contract import AgentStatus, RuntimeConfig, SessionStatus, Statusz, TLSStatus
@@ -175,9 +176,13 @@ def serving(config: RuntimeConfig, secret: dict[str, Any] | None) -> Statusz:
 
 
 class FakeRedis:
-    """A ``BackendProber`` that finds every Redis in order, or as ``answer`` says."""
+    """A ``BackendProber`` that finds every Redis in order, or as ``answer`` says.
 
-    def __init__(self) -> None:
+    With a client, a managed Redis shows the certificate that is in its Secret.
+    """
+
+    def __init__(self, client: ApiServerClient | None = None) -> None:
+        self._client = client
         self.answer = RedisProbe(
             server_version="7.4.0",
             aof_enabled=True,
@@ -190,7 +195,12 @@ class FakeRedis:
 
     async def probe(self, endpoint: RedisEndpoint) -> RedisProbe:
         self.endpoints.append(endpoint)
-        return self.answer
+        host, namespace, *_ = endpoint.addresses[0].split(".")
+        secret = await self._client.get(SECRETS, namespace, f"{host}-tls") if self._client else None
+        if secret is None:
+            return self.answer
+        leaf = parse_certificate(base64.b64decode(secret["data"]["tls.crt"]))
+        return replace(self.answer, certificate=leaf.sha256_fingerprint)
 
     async def purge(self, endpoint: RedisEndpoint, prefix: str, *, limit: int) -> int:
         self.purged.append(prefix)

@@ -131,12 +131,22 @@ class Operator:
     """A running operator."""
 
     def __init__(
-        self, process: Process, settings: OperatorSettings, pods: FakePods, redis: FakeRedis
+        self,
+        process: Process,
+        settings: OperatorSettings,
+        pods: FakePods,
+        redis: FakeRedis,
+        kubelet: Kubelet,
     ) -> None:
         self.process = process
         self.settings = settings
         self.pods = pods
         self.redis = redis
+        self.kubelet = kubelet
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        """Return the value of a metric."""
+        return self.process.metrics.registry.get_sample_value(name, labels)
 
     def writes(self) -> dict[str, int]:
         """Return how often the operator wrote what to the API server; its Lease does not count."""
@@ -197,7 +207,7 @@ async def running(
     async with contextlib.AsyncExitStack() as stack:
         if kubelet is None:
             kubelet = await stack.enter_async_context(Kubelet(cluster.client))
-        pods, redis = FakePods(cluster.client, kubelet), FakeRedis()
+        pods, redis = FakePods(cluster.client, kubelet), FakeRedis(cluster.client)
         process = Process(
             chosen,
             kubeconfig=str(plane.kubeconfig),
@@ -207,7 +217,7 @@ async def running(
             on_lost=lambda: None,
         )
         task = asyncio.create_task(process.run(), name="operator")
-        operator = Operator(process, chosen, pods, redis)
+        operator = Operator(process, chosen, pods, redis, kubelet)
         try:
             await until(lambda: process.working.is_set() or task.done(), "the operator works", timeout=20.0)
             if task.done():

@@ -87,6 +87,8 @@ def certificates(resolved: ResolvedRuntime, observation: RuntimeObservation, now
             CERTIFICATES, Reason.EXPIRED, f"the certificate expired at {certificate.not_after:%F %TZ}"
         )
     serving = replicas(observation)
+    if (late := _late_in_a_change(resolved, observation, certificate, now)) is not None:
+        return false(CERTIFICATES, Reason.RELOAD_TIMEOUT, late)
     if not serving:
         return unknown(CERTIFICATES, Reason.RELOAD_PENDING, "no replica serves, so none shows a certificate")
     pending = [item for item in serving if not serves_certificate(item.statusz, certificate)]
@@ -206,6 +208,28 @@ def _configured(
     return true(PROGRESSING, Reason.ROLLING, f"{text}: {errors}" if errors else text)
 
 
+def _late_in_a_change(
+    resolved: ResolvedRuntime,
+    observation: RuntimeObservation,
+    certificate: CertificateObservation,
+    now: datetime,
+) -> str | None:
+    """Return which pods hold up a change of the certificate authority: they are called, and say nothing."""
+    if certificate.trust_bundle_phase == "Stable" or not _is_late(resolved, certificate, now):
+        return None
+    mute = [pod for pod in observation.pods if pod.ready and not pod.terminating and pod.statusz is None]
+    if not mute:
+        return None
+    names = ", ".join(f"{pod.name} ({pod.probe_error or 'not asked yet'})" for pod in mute)
+    phase = certificate.trust_bundle_phase
+    return f"the change of the certificate authority ({phase}) waits for pods that do not answer: {names}"
+
+
+def _is_late(resolved: ResolvedRuntime, certificate: CertificateObservation, now: datetime) -> bool:
+    limit = timedelta(seconds=resolved.runtime.spec.tls.rotation.reload_timeout_seconds)
+    return certificate.issued_at is not None and now - certificate.issued_at > limit
+
+
 def _reload_pending(
     resolved: ResolvedRuntime,
     certificate: CertificateObservation,
@@ -213,15 +237,13 @@ def _reload_pending(
     total: int,
     now: datetime,
 ) -> Verdict:
-    rotation = resolved.runtime.spec.tls.rotation
     errors = dict.fromkeys(
         item.statusz.tls.last_reload_error for item in pending if item.statusz.tls.last_reload_error
     )
     text = f"{total - len(pending)} of {total} serving replicas have loaded the certificate of the Secret"
     if errors:
         text += f": {'; '.join(errors)}"
-    limit = timedelta(seconds=rotation.reload_timeout_seconds)
-    if certificate.issued_at is not None and now - certificate.issued_at > limit:
+    if _is_late(resolved, certificate, now):
         return false(CERTIFICATES, Reason.RELOAD_TIMEOUT, text)
     return false(CERTIFICATES, Reason.RELOAD_PENDING, text)
 

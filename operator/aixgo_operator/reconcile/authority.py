@@ -74,6 +74,8 @@ class AuthorityReconciler:
         self._metrics = metrics
         self._holders = Holders(context.cache)
         self._seen: Rotation | None = None
+        #: The step that a Warning was sent for.
+        self._warned: datetime | None = None
         self._attempts = 0
 
     async def reconcile(self) -> Requeue:
@@ -196,8 +198,9 @@ class AuthorityReconciler:
         """Name who is waited for, once a step, when they had time enough."""
         now = self._context.now()
         late = sorted(holder.name for holder in look.waiting if _is_late(holder, rotation, now))
-        if not late:
+        if not late or self._warned == rotation.since:
             return
+        self._warned = rotation.since
         names = ", ".join(late[:_NAMED]) + (f" and {len(late) - _NAMED} more" if len(late) > _NAMED else "")
         message = f"{rotation.phase}: the change of the authority waits for {names}"
         await self._event(stored, "Warning", "RotationWaiting", message, f"waiting{rotation.since}")

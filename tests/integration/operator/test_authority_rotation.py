@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,8 +15,11 @@ from tests.support.pki import replace_volume
 from tests.support.process_kubelet import ProcessKubelet, leaf_of, operator_thread
 
 from aixgo.rpc.client import AgentClient
-from aixgo_operator.kube.resources import AGENT_RUNTIMES, AGENTS, EVENTS, SECRETS
-from aixgo_operator.pki.inspect import fingerprints
+from aixgo_operator.kube.resources import AGENT_RUNTIMES, AGENTS, EVENTS, PODS, SECRETS
+from aixgo_operator.pki.authority import create_authority
+from aixgo_operator.pki.inspect import fingerprints, signed_by
+from aixgo_operator.pki.rotation import Phase, Rotation
+from aixgo_operator.probe.statusz import ProbeAnswer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -173,3 +177,92 @@ async def test_calls_go_on_while_the_authority_changes_and_the_operator_is_resta
     events = await cluster.client.list_objects(EVENTS, namespace)
     told = [event["reason"] for event in events if event["involvedObject"]["name"] == "aixgo-ca"]
     assert sorted(told) == ["RotationComplete", "RotationPruning", "RotationSigning", "RotationStarted"]
+
+
+async def test_who_does_not_answer_holds_a_change_up_unless_nobody_calls_it(
+    plane: ControlPlane, cluster: support.Cluster
+) -> None:
+    namespace = await cluster.namespace("rotate")
+    chosen = support.settings(namespace, (namespace,), ca_rotation_overlap_seconds=0)
+    quick = {"mode": "Mutual", "managed": {}, "rotation": {"reloadTimeoutSeconds": 5}}
+    async with support.running(plane, cluster, chosen) as operator:
+        await cluster.apply(m.managed_redis(namespace))
+        await cluster.apply(m.runtime(namespace, "well", sessionBackendRef={"name": "sessions"}))
+        await cluster.apply(m.runtime(namespace, "mute", tls=quick))
+        for name in ("well", "mute"):
+            await cluster.until_condition(AGENT_RUNTIMES, namespace, name, "Ready", "True")
+        operator.kubelet.hold.add("broken")  # its pods never start
+        await cluster.apply(m.runtime(namespace, "broken", tls=quick))
+
+        async def pod_is_there() -> bool:
+            pods = await cluster.client.list_objects(PODS, namespace)
+            return any(pod["metadata"]["name"].startswith("broken") for pod in pods)
+
+        await support.until(pod_is_there, "a pod that does not start")
+        operator.pods.override[namespace, "mute"] = ProbeAnswer(error="/statusz did not answer in 2 s")
+        before = await authority(cluster, namespace)
+        await ask_for_rotation(cluster, namespace)
+
+        async def warned() -> str:
+            events = await cluster.client.list_objects(EVENTS, namespace)
+            return next((e["message"] for e in events if e["reason"] == "RotationWaiting"), "")
+
+        await support.until(warned, "an Event that names who is waited for", timeout=15)
+        message = await warned()
+        assert f"Pod {namespace}/mute-" in message
+        assert "broken" not in message
+        assert "well" not in message
+        assert await phase(cluster, namespace) == "Distributing"
+        assert operator.sample("aixgo_operator_ca_rotation_waiting") == 1
+        assert operator.sample("aixgo_operator_ca_rotation_phase", phase="Distributing") == 1
+        await cluster.until_condition(
+            AGENT_RUNTIMES, namespace, "mute", "CertificatesReady", "False", "ReloadTimeout"
+        )
+        # Both are trusted now; who comes back finds the way.
+        bundle = leaf_of(await cluster.get(SECRETS, namespace, "mute-tls")).ca
+        assert len(fingerprints(bundle)) == 2
+        del operator.pods.override[namespace, "mute"]
+
+        async def signing() -> bool:
+            return await phase(cluster, namespace) != "Distributing"
+
+        await support.until(signing, "the pod that does not start is not waited for")
+        operator.kubelet.hold.clear()
+
+        async def done() -> bool:
+            return "phase" not in await authority(cluster, namespace)
+
+        await support.until(done, "the change is over", timeout=30)
+        after = await authority(cluster, namespace)
+        assert after["ca.crt"] != before["ca.crt"]
+        for name in ("well-tls", "mute-tls", "broken-tls", "sessions-redis-tls"):
+            leaf = leaf_of(await cluster.get(SECRETS, namespace, name))
+            assert signed_by(leaf.certificate, after["ca.crt"]) is not None
+            assert fingerprints(leaf.ca) == fingerprints(after["ca.crt"])
+        await cluster.until_condition(AGENT_RUNTIMES, namespace, "mute", "Ready", "True")
+        # The same value asks for nothing more.
+        await operator.quiet()
+        assert await authority(cluster, namespace) == after
+
+
+async def test_an_authority_is_changed_when_two_thirds_of_its_life_are_over(
+    plane: ControlPlane, cluster: support.Cluster
+) -> None:
+    namespace = await cluster.namespace("rotate")
+    now = dt.datetime.now(dt.UTC)
+    old = create_authority(now=now - dt.timedelta(days=70), duration=dt.timedelta(days=100))
+    data = Rotation(Phase.STABLE, old).to_secret()
+    secret = m.secret(namespace, "aixgo-ca")
+    secret["data"] = {key: base64.b64encode(value).decode() for key, value in data.items()}
+    secret["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "aixgo-operator"}
+    await cluster.apply(secret)
+    await cluster.apply(m.runtime(namespace))
+    chosen = support.settings(namespace, (namespace,), ca_rotation_overlap_seconds=0)
+    async with support.running(plane, cluster, chosen):
+
+        async def changed() -> bool:
+            found = await authority(cluster, namespace)
+            return "phase" not in found and found["ca.crt"] != old.cert_pem
+
+        await support.until(changed, "another authority", timeout=20)
+        await cluster.until_condition(AGENT_RUNTIMES, namespace, "runtime", "Ready", "True")

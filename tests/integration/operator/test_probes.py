@@ -12,6 +12,7 @@ from aiohttp import web
 from tests.support.redis_server import RedisServer, RedisTLSFiles
 
 from aixgo_operator.pki.authority import create_authority
+from aixgo_operator.pki.inspect import fingerprints
 from aixgo_operator.pki.issue import LeafRequest, issue_leaf
 from aixgo_operator.probe.redis_info import ProbeError, RedisEndpoint, RedisProber
 from aixgo_operator.probe.statusz import HttpPodProber, ProbeTarget
@@ -130,6 +131,8 @@ async def test_redis_over_tls(redis_tls: RedisServer) -> None:
     assert seen.failure is None
     assert seen.server_version
     assert (seen.aof_enabled, seen.snapshots_enabled) == (True, False)
+    assert redis_tls.tls is not None
+    assert seen.certificate == fingerprints(redis_tls.tls.cert_file.read_bytes())[0]
     assert (seen.max_memory_bytes, seen.max_memory_policy) == (100 * 1024 * 1024, "volatile-lru")
 
 
