@@ -55,6 +55,9 @@ RESERVED_HEADERS: Final = frozenset(
     }
 )
 HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+#: What the model is told.
+NOT_REACHABLE: Final = "the tool server is not reachable"
+#: What the library says when the server does not know our session any more.
 SESSION_LOST: Final = "Session terminated"
 
 _log = get_logger("aixgo.agents.mcp")
@@ -125,9 +128,7 @@ class McpServer:
                 self._lose(error)
         return self._known
 
-    async def call(
-        self, name: str, args: dict[str, Any], tool: ToolsetTool[Any]
-    ) -> Any:
+    async def call(self, name: str, args: dict[str, Any], tool: ToolsetTool[Any]) -> Any:
         """Call a tool of the server.
 
         Raises:
@@ -144,9 +145,7 @@ class McpServer:
                 name, "ok" if outcome == "ok" else "failed", time.perf_counter() - began
             )
 
-    async def _call(
-        self, name: str, args: dict[str, Any], tool: ToolsetTool[Any]
-    ) -> Any:
+    async def _call(self, name: str, args: dict[str, Any], tool: ToolsetTool[Any]) -> Any:
         try:
             return await self._ask(name, args, tool)
         except _SessionLostError:
@@ -154,11 +153,9 @@ class McpServer:
             try:
                 return await self._ask(name, args, tool)
             except _SessionLostError as error:
-                raise ToolFailed("the tool server is not reachable") from error
+                raise ToolFailed(NOT_REACHABLE) from error
 
-    async def _ask(
-        self, name: str, args: dict[str, Any], tool: ToolsetTool[Any]
-    ) -> Any:
+    async def _ask(self, name: str, args: dict[str, Any], tool: ToolsetTool[Any]) -> Any:
         toolset = await self._reach()
         try:
             return await toolset.call_tool(name, args, _NO_RUN, tool)
@@ -171,10 +168,11 @@ class McpServer:
                 raise _SessionLostError from error
             if not toolset.is_running or _connection_closed(error.__cause__):
                 self._lose(error)
+                raise ToolFailed(NOT_REACHABLE) from error
             raise ToolFailed(error.message) from error
         except Exception as error:
             self._lose(error)
-            raise ToolFailed("the tool server is not reachable") from error
+            raise ToolFailed(NOT_REACHABLE) from error
 
     async def _reach(self) -> MCPToolset[Any]:
         if self._toolset is None:
@@ -183,7 +181,7 @@ class McpServer:
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     await self._connected.wait()
         if self._toolset is None:
-            raise ToolFailed("the tool server is not reachable")
+            raise ToolFailed(NOT_REACHABLE)
         return self._toolset
 
     def _lose(self, error: BaseException) -> None:
