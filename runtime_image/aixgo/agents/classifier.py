@@ -185,7 +185,7 @@ def _form(names: Sequence[str]) -> type[Classification]:
         __base__=Classification,
         category=(str, Field(description=said["category"].description, json_schema_extra=one_of)),
         alternatives=(
-            list[label],  # type: ignore[valid-type]
+            list[label],
             Field(default_factory=list, description=said["alternatives"].description),
         ),
     )
