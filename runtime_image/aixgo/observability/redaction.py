@@ -16,6 +16,8 @@ MOST = 500
 REPLACEMENT = "[redacted]"
 
 _secrets: dict[str, None] = {}
+#: The same, the longest first: one may be the beginning of another.
+_by_length: list[str] = []
 
 
 def remember_secret(value: str) -> None:
@@ -28,12 +30,13 @@ def remember_secret(value: str) -> None:
         _secrets[text] = None
     while len(_secrets) > MOST:
         del _secrets[next(iter(_secrets))]
+    _by_length[:] = sorted(_secrets, key=len, reverse=True)
 
 
 def redacted(value: Any) -> Any:
     """Return ``value`` without secrets; a text, or mappings and sequences of texts."""
     if isinstance(value, str):
-        for secret in _secrets:
+        for secret in _by_length:
             if secret in value:
                 value = value.replace(secret, REPLACEMENT)
         return value

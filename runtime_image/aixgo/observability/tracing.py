@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from opentelemetry.trace import SpanContext
+
 AttributeValue = str | bool | int | float | Sequence[str]
 Attributes = Mapping[str, AttributeValue]
 #: gRPC metadata, in either direction.
@@ -119,8 +121,7 @@ def outgoing_metadata() -> Metadata:
 
     It is the present OpenTelemetry span's, whoever opened it.
     """
-    api = sys.modules.get("opentelemetry.trace")
-    if api is None or not api.get_current_span().get_span_context().is_valid:
+    if _present() is None:
         return ()
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -131,13 +132,17 @@ def outgoing_metadata() -> Metadata:
 
 def current_ids() -> tuple[str, str] | None:
     """Return trace id and span id of the present span, in hexadecimal; None without one."""
-    api = sys.modules.get("opentelemetry.trace")
-    if api is None:
+    context = _present()
+    return None if context is None else (f"{context.trace_id:032x}", f"{context.span_id:016x}")
+
+
+def _present() -> SpanContext | None:
+    # Nobody has a span before the library is imported, and another thread may be importing it just now.
+    get_current_span = getattr(sys.modules.get("opentelemetry.trace"), "get_current_span", None)
+    if get_current_span is None:
         return None
-    context = api.get_current_span().get_span_context()
-    if not context.is_valid:
-        return None
-    return f"{context.trace_id:032x}", f"{context.span_id:016x}"
+    context: SpanContext = get_current_span().get_span_context()
+    return context if context.is_valid else None
 
 
 def wanted_exporter(environment: Mapping[str, str] = os.environ) -> str | None:
