@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import Final
 
-
 #: The digit of the variant, for four random bits.
 _VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 

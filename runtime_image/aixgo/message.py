@@ -90,14 +90,13 @@ class Message:
     def from_dict(cls, data: Mapping[str, Any]) -> Message:
         """Return the message of such a JSON object. As in Go, a missing or wrongly typed value is empty."""
         get = data.get
-        metadata = get("metadata")
-        # Histories are made of thousands of these: it takes half the time of the constructor.
+        # Histories are made of thousands of these: it takes a third of the time of the constructor.
         message = object.__new__(cls)
-        _set_id(message, _text(get("id")))
-        _set_type(message, _text(get("type")))
-        _set_payload(message, _text(get("payload")))
-        _set_timestamp(message, _text(get("timestamp")))
-        _set_metadata(message, metadata if isinstance(metadata, dict) else {})
+        _set_id(message, value if type(value := get("id")) is str else "")
+        _set_type(message, value if type(value := get("type")) is str else "")
+        _set_payload(message, value if type(value := get("payload")) is str else "")
+        _set_timestamp(message, value if type(value := get("timestamp")) is str else "")
+        _set_metadata(message, value if type(value := get("metadata")) is dict else {})
         return message
 
     def to_json(self) -> str:
@@ -141,10 +140,6 @@ def is_finite(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(is_finite(each) for each in value)
     return True
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def _jsonable(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aixgo.errors import CheckpointCorruptedError, CheckpointMismatchError, SessionCorruptedError
@@ -11,8 +11,12 @@ from aixgo.session.nodes import ROOT, NodeTable
 from aixgo.session.types import Branch, Checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
+
+
+class WholeLogNeededError(Exception):
+    """An entry refers to one that is before what an index knows of a log."""
 
 
 @dataclass(slots=True)
@@ -22,7 +26,9 @@ class _OpenTurn:
     wanted: int
     key: str | None
     end: int
-    lines: list[tuple[bytes, int, int, dict[str, Any]]]
+    lines: list[tuple[bytes, int, int, dict[str, Any]]] = field(default_factory=list)
+    #: How many messages are among the lines.
+    messages: int = 0
 
 
 class LogIndex:
@@ -51,6 +57,10 @@ class LogIndex:
         self.touched_at: datetime | None = None
         #: Whether it knows the whole log, and not only its end.
         self.complete = True
+        #: Where the last entry begins that tells a position.
+        self.position_at = 0
+        #: Whether every position that it tells is right. If not, another program changed what comes before.
+        self.positions_are_right = True
         self._nodes = NodeTable()
         self._turn: _OpenTurn | None = None
 
@@ -107,20 +117,25 @@ class LogIndex:
         elif kind == formats.METADATA and isinstance(data, dict):
             if data.get("event") == formats.TURN_EVENT and self._begin_turn(data, end):
                 return
-            self._add_event(data, moment)
+            self._add_event(data, moment, start)
         self._touch(moment)
         self.size = end
 
     def _feed_turn(self, turn: _OpenTurn, raw: bytes, start: int, end: int, entry: dict[str, Any]) -> None:
-        if entry["type"] != formats.MESSAGE:
-            raise ValueError("a turn was not completed")
         turn.lines.append((raw, start, end, entry))
-        if len(turn.lines) < turn.wanted:
+        if entry["type"] == formats.MESSAGE:
+            turn.messages += 1
+        elif not formats.is_position(entry):
+            raise ValueError("a turn was not completed")
+        if turn.messages < turn.wanted:
             return
         self._turn = None
         first = len(self._nodes)
         for line in turn.lines:
-            self._add_message(*line)
+            if line[3]["type"] == formats.MESSAGE:
+                self._add_message(*line)
+            else:
+                self._add_position(line[3]["data"], line[1])
         if turn.key is not None:
             self.turns.setdefault(turn.key, (first, turn.wanted))
         self.size = end
@@ -129,7 +144,7 @@ class LogIndex:
         wanted, key = formats.turn_size(data), data.get("idempotencyKey")
         if wanted < 1:
             return False
-        self._turn = _OpenTurn(wanted, key if isinstance(key, str) else None, end, [])
+        self._turn = _OpenTurn(wanted, key if isinstance(key, str) else None, end)
         return True
 
     def drop_open_turn(self) -> None:
@@ -140,7 +155,10 @@ class LogIndex:
         parent_id = entry.get("parentId")
         # Another program may have left out what came before: the chain ends there.
         parent = self._nodes.find(parent_id) if isinstance(parent_id, str) else None
-        parent = ROOT if parent is None else parent
+        if parent is None:
+            if parent_id and not self.complete:
+                raise WholeLogNeededError
+            parent = ROOT
         self.add_node(entry["id"], parent, start, end, formats.content_digest(raw, parent_id))
         moment = formats.time_or_none(entry.get("timestamp"))
         self._touch(moment)
@@ -148,7 +166,13 @@ class LogIndex:
 
     def add_node(self, entry_id: str, parent: int, start: int, end: int, digest: str) -> int:
         """Add a message as the new leaf and return its node."""
-        node = self._nodes.add(entry_id, parent, start, end, digest)
+        return self.add_chained(
+            entry_id, parent, start, end, formats.extend_chain(self.chain(parent), digest)
+        )
+
+    def add_chained(self, entry_id: str, parent: int, start: int, end: int, chain: str) -> int:
+        """Add a message whose chain value is known as the new leaf and return its node."""
+        node = self._nodes.add(entry_id, parent, start, end, chain)
         self.leaf = node
         self.version += 1
         return node
@@ -157,16 +181,30 @@ class LogIndex:
         checkpoint = formats.checkpoint_of(data)
         self.checkpoints[checkpoint.id] = checkpoint
 
-    def _add_event(self, data: dict[str, Any], moment: datetime | None) -> None:
+    def _add_event(self, data: dict[str, Any], moment: datetime | None, start: int) -> None:
         event = data.get("event")
         if event == formats.SESSION_EVENT and isinstance(data.get("session"), dict):
             self.session = data["session"]
             if isinstance(data.get("currentLeaf"), str):
-                self.leaf = self.find(data["currentLeaf"])
+                self.leaf = self._found(data["currentLeaf"])
         elif event == formats.RESTORE_EVENT:
-            self.leaf = self.find(str(data.get("entryId", "")))
+            self.leaf = self._found(str(data.get("entryId", "")))
             self.version += 1
             self._update(moment)
+        elif event == formats.POSITION_EVENT:
+            self._add_position(data, start)
+
+    def _add_position(self, data: dict[str, Any], start: int) -> None:
+        self.position_at = start
+        self.positions_are_right &= formats.position_of(data) == self.position()
+
+    def _found(self, entry_id: str) -> int:
+        try:
+            return self.find(entry_id)
+        except ValueError:
+            if self.complete:
+                raise
+            raise WholeLogNeededError from None
 
     def _touch(self, moment: datetime | None) -> None:
         if moment is not None:
@@ -193,6 +231,10 @@ class LogIndex:
     def message_count(self) -> int:
         """Number of messages on the current branch."""
         return self.depth(self.leaf)
+
+    def position(self) -> formats.Position:
+        """Return where the session stands."""
+        return formats.Position(self.chain(self.leaf), self.message_count, self.version)
 
     def entry_id(self, node: int) -> str:
         """Return the id of a message's entry; "" for :data:`ROOT`."""
@@ -223,21 +265,22 @@ class LogIndex:
             raise ValueError(f"no entry {entry_id!r}")
         return node
 
-    def backwards(self, node: int) -> Iterator[int]:
-        """Yield the nodes of a branch, newest first."""
-        while node != ROOT:
-            yield node
-            node = self._nodes.parent(node)
-
     def path(self, node: int, limit: int | None = None) -> list[int]:
         """Return the newest ``limit`` nodes of a branch, oldest first."""
-        nodes: list[int] = []
-        for step in self.backwards(node):
-            if limit is not None and len(nodes) >= limit:
-                break
-            nodes.append(step)
-        nodes.reverse()
-        return nodes
+        return [step for run in reversed(self._nodes.runs(node, limit)) for step in run]
+
+    def runs(self, node: int, limit: int | None) -> list[range]:
+        """Return what :meth:`path` returns in runs of nodes that lie behind each other, newest run first."""
+        return self._nodes.runs(node, limit)
+
+    def span(self, runs: list[range]) -> int:
+        """Return how many bytes lie between the beginning and the end of runs."""
+        return sum(self.place(run[-1])[1] - self.place(run[0])[0] for run in runs)
+
+    def backwards(self, node: int) -> Iterator[int]:
+        """Yield the nodes of a branch, newest first."""
+        for run in self._nodes.runs(node, None):
+            yield from reversed(run)
 
     def branches(self) -> list[Branch]:
         """Return all lines of history: the current one first, then the others, newest first."""
@@ -355,7 +398,7 @@ def index_lines(session_id: str, lines: list[bytes]) -> LogIndex:
     return index
 
 
-def readable_lines(lines: list[bytes]) -> list[bytes]:
+def readable_lines(lines: Iterable[bytes]) -> list[bytes]:
     """Return the lines of a damaged log that are entries.
 
     Of a damaged turn the messages that are left are kept.

@@ -28,6 +28,7 @@ class NodeTable:
         "_lengths",
         "_numbers",
         "_parents",
+        "_runs",
         "_starts",
         "_texts",
     )
@@ -37,6 +38,8 @@ class NodeTable:
         self._chains = bytearray()
         self._parents = array("i")
         self._depths = array("i")
+        #: Where the run of messages begins that each followed the one before it in the log, up to this one.
+        self._runs = array("i")
         self._starts = array("q")
         self._lengths = array("I")
         #: Ids that are no UUIDs: other programs may have written them.
@@ -48,9 +51,8 @@ class NodeTable:
     def __len__(self) -> int:
         return len(self._starts)
 
-    def add(self, entry_id: str, parent: int, start: int, end: int, digest: str) -> int:
+    def add(self, entry_id: str, parent: int, start: int, end: int, chain: str) -> int:
         """Add a message and return its number."""
-        chain = formats.extend_chain(self.chain(parent), digest)
         return self._append(entry_id, parent, self.depth(parent) + 1, chain, start, end)
 
     def resume(self, entry_id: str, depth: int, chain: str, start: int, end: int) -> int:
@@ -69,6 +71,7 @@ class NodeTable:
         self._chains += bytes.fromhex(chain)
         self._depths.append(depth)
         self._parents.append(parent)
+        self._runs.append(self._runs[parent] if parent == node - 1 >= 0 else node)
         self._starts.append(start)
         self._lengths.append(end - start)
         return node
@@ -108,14 +111,21 @@ class NodeTable:
             return formats.NO_CHAIN
         return self._chains[node * _CHAIN : (node + 1) * _CHAIN].hex()
 
-    def parent(self, node: int) -> int:
-        """Return the message before a message, on its branch."""
-        return self._parents[node]
-
     def place(self, node: int) -> tuple[int, int]:
         """Return where a message's line begins and ends (with its line feed)."""
         start = self._starts[node]
         return start, start + self._lengths[node]
+
+    def runs(self, node: int, limit: int | None) -> list[range]:
+        """Return the newest ``limit`` messages of a branch, newest run first; each run ascends."""
+        found: list[range] = []
+        left = len(self) if limit is None else limit
+        while node != ROOT and left > 0:
+            begin = max(self._runs[node], node - left + 1)
+            found.append(range(begin, node + 1))
+            left -= node + 1 - begin
+            node = self._parents[begin]
+        return found
 
     def ends(self) -> list[int]:
         """Return the messages that no message follows, newest first."""

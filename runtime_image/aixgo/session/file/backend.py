@@ -133,7 +133,7 @@ class FileBackend(FileEngine):
         found = None if self._closed else self._look(session_id, lambda log: log.known_record())
         if found is not None:
             return found
-        return await self._run("load session", lambda: self._store.find(session_id).record())
+        return await self._run("load session", lambda: self._store.load(session_id))
 
     async def list_sessions(
         self, agent_name: str, *, user_id: str | None, limit: int, offset: int

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from aixgo.errors import SessionCorruptedError
 from aixgo.identifiers import new_id
 from aixgo.session import formats
-from aixgo.session.file import legacy, paths, seeds
+from aixgo.session.file import legacy, paths, tail
 from aixgo.session.file.log_reader import LogReader
+from aixgo.session.file.recent import Recent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aixgo.message import Message
     from aixgo.session.log import LogIndex
     from aixgo.session.types import Branch, Checkpoint
@@ -20,8 +26,6 @@ if TYPE_CHECKING:
 _BLOCK = 256
 #: How many messages are looked for from the end of a log.
 _MOST_BACKWARDS = 4096
-#: Messages that lie this close together in a file are read in one go.
-_READ_GAP = 64 * 1024
 
 
 class LogContent(LogReader):
@@ -31,16 +35,54 @@ class LogContent(LogReader):
         """Return the newest messages of the current branch. The index must be up to date.
 
         Returns:
-            None if more than ``most`` bytes would have to be read.
+            None if more than ``most`` bytes would have to be read, or the whole log.
         """
         index = self._index
-        nodes = index.path(index.leaf, limit)
         wanted = index.message_count if limit is None else min(limit, index.message_count)
-        if len(nodes) < wanted:
+        if not wanted:
+            return []
+        recent = self.recent.get(self.key, index)
+        if recent is not None and self._followed(recent, index, wanted, most):
+            messages = recent.newest(wanted)
+        else:
+            found = self._read_newest(index, wanted, most)
+            if found is None:
+                return None
+            messages, size = found
+            recent = Recent(index, index.leaf)
+            recent.add(messages, index.leaf, size)
+        self.recent.keep(self.key, recent)
+        return messages
+
+    def _followed(self, recent: Recent, index: LogIndex, wanted: int, most: int) -> bool:
+        """Add to what is kept the messages since, if that is enough."""
+        newer: list[range] = []
+        for run in index.runs(index.leaf, wanted):
+            if recent.leaf in run:
+                if recent.leaf != run[-1]:
+                    newer.append(range(recent.leaf + 1, run[-1] + 1))
+                break
+            newer.append(run)
+        else:
+            return False
+        if sum(map(len, newer)) + len(recent) < wanted or index.span(newer) > most:
+            return False
+        if newer:
+            recent.add(self._decoded(newer), index.leaf, index.span(newer))
+        return True
+
+    def _read_newest(self, index: LogIndex, wanted: int, most: int) -> tuple[list[Message], int] | None:
+        runs = index.runs(index.leaf, wanted)
+        if sum(map(len, runs)) == wanted:
+            size = index.span(runs)
+            return None if size > most else (self._decoded(runs), size)
+        if wanted > _MOST_BACKWARDS:
             return None
-        if nodes and index.place(nodes[-1])[1] - index.place(nodes[0])[0] > most:
-            return None
-        return formats.decode_messages(self._lines(nodes))
+        with self._readable() as fd:
+            found = tail.newest_messages(
+                fd, index.place(index.leaf)[1], index.entry_id(index.leaf), wanted, most
+            )
+        return None if found is None or len(found[0]) != wanted else found
 
     def messages(self, limit: int | None, before: str | None, branch: str | None) -> list[Message]:
         """Return the newest messages of a branch, oldest first.
@@ -50,35 +92,19 @@ class LogContent(LogReader):
             ValueError: no such message or branch.
         """
         with self.lock:
-            index = self.refresh(complete=before is not None or branch is not None)
-            if not index.complete:
-                lines = self._newest_lines(limit)
-                if lines is not None:
-                    return formats.decode_messages(lines)
-                index = self.refresh()
+            if before is None and branch is None:
+                self.refresh(complete=False)
+                found = self.newest_messages(limit, sys.maxsize)
+                if found is not None:
+                    return found
+            index = self.refresh()
             node = index.leaf if branch is None else index.find(branch)
-            nodes = index.path(node, limit if before is None else None)
-            if before is not None:
-                position = self._position(nodes, before)
-                nodes = nodes[0 if limit is None else max(0, position - limit) : position]
+            if before is None:
+                return self._decoded(index.runs(node, limit))
+            nodes = index.path(node)
+            position = self._position(nodes, before)
+            nodes = nodes[0 if limit is None else max(0, position - limit) : position]
             return formats.decode_messages(self._lines(nodes))
-
-    def _newest_lines(self, limit: int | None) -> list[bytes] | None:
-        """Return the lines of the newest messages from the end of the log. None: better read all of it."""
-        index = self._index
-        nodes = index.path(index.leaf, limit)
-        wanted = index.message_count if limit is None else min(limit, index.message_count)
-        lines = self._lines(nodes)
-        if len(nodes) == wanted:
-            return lines
-        if wanted - len(nodes) > _MOST_BACKWARDS:
-            return None
-        fd = paths.open_file(self._name, self._agent_fd(), os.O_RDONLY)
-        try:
-            older = seeds.lines_before(fd, index.place(nodes[0])[0], lines[0], wanted - len(nodes))
-        finally:
-            os.close(fd)
-        return None if older is None or len(older) + len(lines) != wanted else older + lines
 
     def _position(self, nodes: list[int], message_id: str) -> int:
         """Return the place of a message on a branch. Looks from the newest on."""
@@ -99,7 +125,7 @@ class LogContent(LogReader):
             if found is None:
                 return None
             first, count = found
-            return formats.decode_messages(self._lines(list(range(first, first + count))))
+            return self._decoded([range(first, first + count)])
 
     def branches(self) -> list[Branch]:
         """Return all branches, the current one first."""
@@ -117,28 +143,40 @@ class LogContent(LogReader):
             checkpoints = {**files, **index.checkpoints}
             return sorted(checkpoints.values(), key=lambda checkpoint: checkpoint.timestamp)
 
+    def _decoded(self, runs: list[range]) -> list[Message]:
+        """Return the messages of runs of nodes, oldest first; the newest run comes first."""
+        messages: list[Message] = []
+        with self._readable() as fd:
+            for run in reversed(runs):
+                # Between its messages there are no others, but perhaps checkpoints.
+                begin, end = self._index.place(run[0])[0], self._index.place(run[-1])[1]
+                entries = formats.decode_lines(paths.read_range(fd, begin, end))
+                found = [formats.message_of(each) for each in entries if each["type"] == formats.MESSAGE]
+                if len(found) != len(run):
+                    raise SessionCorruptedError("session log is corrupted: it was changed while it was read")
+                messages += found
+        return messages
+
     def _lines(self, nodes: list[int]) -> list[bytes]:
         """Return the lines of messages; ``nodes`` ascend."""
-        if not nodes:
-            return []
-        places = [self._index.place(node) for node in nodes]
         lines: list[bytes] = []
-        fd = self._fd
-        if fd is None:
-            fd = paths.open_file(self._name, self._agent_fd(), os.O_RDONLY)
-        try:
-            first = 0
-            for number in range(1, len(places) + 1):
-                if number < len(places) and places[number][0] - places[number - 1][1] <= _READ_GAP:
-                    continue
-                begin = places[first][0]
-                data = paths.read_range(fd, begin, places[number - 1][1])
-                lines += (data[start - begin : end - begin - 1] for start, end in places[first:number])
-                first = number
-        finally:
-            if fd != self._fd:
-                os.close(fd)
+        with self._readable() as fd:
+            for node in nodes:
+                begin, end = self._index.place(node)
+                lines.append(paths.read_range(fd, begin, end - 1))
         return lines
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[int]:
+        fd = self._fd
+        if fd is not None:
+            yield fd
+            return
+        fd = paths.open_file(self._name, self._agent_fd(), os.O_RDONLY)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
     def export(self) -> list[bytes]:
         """Return a complete log: the lines, and what only files beside the log know."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from dataclasses import dataclass
@@ -10,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from aixgo.errors import SessionCorruptedError, SessionNotFoundError
 from aixgo.session import formats, validation
-from aixgo.session.file import legacy, paths, seeds
-from aixgo.session.log import LogIndex, feed_lines
+from aixgo.session.file import legacy, paths, seeds, tail
+from aixgo.session.log import LogIndex, WholeLogNeededError, feed_lines
 from aixgo.session.types import Repair, SessionRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from aixgo.session.file.recent import RecentMessages
 
 
 #: Identity, size and times of a file: equal as long as nobody touched it.
@@ -36,6 +39,7 @@ class LogReader:
         *,
         durable: bool,
         indexes: legacy.IndexCache,
+        recent: RecentMessages,
         is_writer: Callable[[], bool],
         report: Callable[[Repair], None],
     ) -> None:
@@ -46,6 +50,8 @@ class LogReader:
         self._directories = directories
         self._durable = durable
         self._indexes = indexes
+        #: What is kept of the newest messages of all logs.
+        self.recent = recent
         self._is_writer = is_writer
         self._report = report
         self._index = LogIndex(session_id)
@@ -125,15 +131,16 @@ class LogReader:
             or (not self._is_writer() and now[0] == self._stamp[0] and now[1] > self._stamp[1])
         )
         if not grown:
-            seeded = None if complete or self._stamp is not None else self._seeded(agent, now)
-            self._index = seeded or LogIndex(self.session_id)
-        index = self._index
-        data = paths.read_range(fd, index.size, now[1])
+            resumed = None
+            if not complete:
+                resumed = self._seeded(agent, now) or tail.resumed(fd, now[1], self.session_id)
+            self._index = resumed or LogIndex(self.session_id)
         try:
-            torn = feed_lines(index, data, index.size)
+            torn = self._fed(fd, now[1])
         except SessionCorruptedError:
             self._stamp = None
             raise
+        index = self._index
         if torn is not None and repair:
             paths.truncate(fd, torn, durable=self._durable)
             cut = f"cut {now[1] - torn} bytes of an entry that was never completed"
@@ -141,6 +148,16 @@ class LogReader:
         self._stamp = stamp_of(fd)
         if index.session is None:
             self._apply_legacy_index(agent)
+
+    def _fed(self, fd: int, size: int) -> int | None:
+        """Feed what the index does not know yet. Returns what :func:`feed_lines` does."""
+        if not self._index.complete:
+            with contextlib.suppress(WholeLogNeededError):
+                torn = feed_lines(self._index, paths.read_range(fd, self._index.size, size), self._index.size)
+                if torn is None:
+                    return None
+            self._index = LogIndex(self.session_id)
+        return feed_lines(self._index, paths.read_range(fd, self._index.size, size), self._index.size)
 
     def _seeded(self, agent: int, now: _Stamp) -> LogIndex | None:
         entry = self._indexes.get(self.agent_name, agent).get(self.session_id)
@@ -174,6 +191,11 @@ class LogReader:
         index.apply_original(self._legacy)
 
     @property
+    def is_consistent(self) -> bool:
+        """Whether all that the log says of itself is right, as of the last :meth:`refresh` of all of it."""
+        return self._index.positions_are_right
+
+    @property
     def torn_bytes(self) -> int:
         """How many bytes at the end are no complete entry, as of the last :meth:`refresh`."""
         return 0 if self._stamp is None else self._stamp[1] - self._index.size
@@ -191,7 +213,7 @@ class LogReader:
                 first = paths.read_file(self._name, self._agent_fd(), validation.MAX_USER_ID_BYTES * 8)
             except FileNotFoundError:
                 first = None
-            session = _session_of((first or b"").partition(b"\n")[0])
+            session = tail.session_of((first or b"").partition(b"\n")[0])
             if session is not None:
                 return str(session.get("userId", ""))
             try:
@@ -231,14 +253,14 @@ class LogReader:
             known.ttl_seconds,
         )
 
-    def is_expired(self, now: datetime) -> bool:
-        """Say whether the session's time to live is over. Raises as :meth:`refresh`."""
+    def living_record(self, now: datetime) -> SessionRecord | None:
+        """Return the session unless its time to live is over. Raises as :meth:`refresh`."""
         with self.lock:
             record = self.record()
             if not record.ttl_seconds:
-                return False
+                return record
             touched = max(self._index.touched_at or record.updated_at, record.updated_at)
-            return (now - touched).total_seconds() >= record.ttl_seconds
+            return None if (now - touched).total_seconds() >= record.ttl_seconds else record
 
     def is_current(self) -> bool:
         """Say whether the index is known to be what the file says, without reading it. Cheap."""
@@ -304,14 +326,3 @@ def stamp_of(fd: int) -> _Stamp:
 def stamp(status: os.stat_result) -> _Stamp:
     """Return the stamp of a file."""
     return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def _session_of(line: bytes) -> dict[str, Any] | None:
-    try:
-        data = formats.decode_entry(line).get("data")
-    except ValueError:
-        return None
-    if not isinstance(data, dict) or data.get("event") != formats.SESSION_EVENT:
-        return None
-    session = data.get("session")
-    return session if isinstance(session, dict) else None

@@ -16,7 +16,7 @@ from aixgo.errors import (
 )
 from aixgo.identifiers import new_id
 from aixgo.session import formats
-from aixgo.session.file import legacy, paths
+from aixgo.session.file import legacy, paths, tail
 from aixgo.session.file.change import Change, R
 from aixgo.session.file.log_content import LogContent
 from aixgo.session.file.log_reader import stamp
@@ -67,30 +67,36 @@ class SessionLog(LogContent):
         lines = self._adoption_lines(index)
         adopts = bool(lines)
         parent_id = index.entry_id(index.leaf)
-        if len(append.messages) > 1 or key is not None:
-            lines.append(formats.turn_entry(append.id, parent_id, timestamp, len(append.messages), key))
-        others = len(lines)
-        added: list[tuple[str, str]] = []
-        for message in append.messages:
+        count = len(append.messages)
+        if count > 1 or key is not None:
+            lines.append(formats.turn_entry(append.id, parent_id, timestamp, count, key))
+        chain = index.chain(index.leaf)
+        size, position_at = index.size + _size(lines), index.position_at
+        added: list[tuple[str, int, int, str]] = []
+        for number, message in enumerate(append.messages, 1):
+            if number == count and size - position_at >= tail.SPACING and not adopts:
+                position_at = size
+                position = index.position().after(count - 1, chain)
+                lines.append(formats.position_entry(new_id(), parent_id, timestamp, position))
+                size += len(lines[-1]) + 1
             entry_id = new_id()
             line, digest = formats.message_entry(entry_id, parent_id, timestamp, message)
+            chain = formats.extend_chain(chain, digest)
             lines.append(line)
-            added.append((entry_id, digest))
-            parent_id = entry_id
+            added.append((entry_id, size, size + len(line) + 1, chain))
+            parent_id, size = entry_id, size + len(line) + 1
 
         def finish() -> SessionRecord:
             self._index = index
             if adopts:
                 self._adopt(index)
             first_node = index.node_count
-            place = index.size + (_size(lines[:others]) if others else 0)
-            for (entry_id, digest), line in zip(added, lines[others:], strict=True):
-                end = place + len(line) + 1
-                index.add_node(entry_id, index.leaf, place, end, digest)
-                place = end
+            for entry_id, begin, end, chain in added:
+                index.add_chained(entry_id, index.leaf, begin, end, chain)
             if key is not None:
-                index.turns[key] = (first_node, len(added))
-            index.appended(now, place)
+                index.turns[key] = (first_node, count)
+            index.position_at = position_at
+            index.appended(now, size)
             return self._record(index)
 
         return self._change(lines, finish)
@@ -287,7 +293,8 @@ class SessionLog(LogContent):
             agent = self._agent_fd()
             data = paths.read_file(self._name, agent) or b""
             lines = [line for line in data.split(b"\n") if line.strip()]
-            kept = readable_lines(lines)
+            # What they say of what comes before them may not be right any more.
+            kept = readable_lines(line for line in lines if not _is_position(line))
             paths.replace_file(self._damaged_name, agent, data, durable=self._durable)
             paths.replace_file(
                 self._name, agent, b"".join(line + b"\n" for line in kept), durable=self._durable
@@ -305,3 +312,10 @@ class SessionLog(LogContent):
 
 def _size(lines: list[bytes]) -> int:
     return sum(map(len, lines)) + len(lines)
+
+
+def _is_position(line: bytes) -> bool:
+    try:
+        return formats.is_position(formats.decode_entry(line))
+    except ValueError:
+        return False

@@ -115,6 +115,10 @@ class Directories:
         """Return the descriptor of an agent's directory if it was opened. The directory may be gone."""
         return self._agents.get(agent_name)
 
+    def opened_agents(self) -> list[str]:
+        """Return the names of the agents whose directories were opened. They may be gone."""
+        return sorted(self._agents)
+
     def agent_names(self) -> list[str]:
         """Return the names of all agent directories, sorted. Links and strange names are left out."""
         try:

@@ -6,7 +6,6 @@ replaces the log: checkpoints are verified, and other branches read, from the lo
 
 from __future__ import annotations
 
-import os
 import zlib
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 #: The key of the seed in an entry of the index.
 KEY: Final = "log"
-_BLOCK: Final = 64 * 1024
 
 
 def seed_of(index: LogIndex, stamp: Sequence[int]) -> dict[str, Any] | None:
@@ -70,49 +68,3 @@ def index_of(seed: Any, session_id: str, stamp: Sequence[int]) -> LogIndex | Non
 
 def _check(seed: dict[str, Any]) -> int:
     return zlib.crc32(orjson.dumps(seed, option=orjson.OPT_SORT_KEYS))
-
-
-def lines_before(fd: int, end: int, first: bytes, count: int) -> list[bytes] | None:
-    """Return up to ``count`` lines of messages before a message, oldest first, reading backwards.
-
-    Args:
-        fd: The log.
-        end: Where the line of the message begins.
-        first: The line of the message.
-        count: How many.
-
-    Returns:
-        None if a predecessor is not in the log.
-    """
-    found: list[bytes] = []
-    wanted = _parent(first)
-    rest = b""
-    while wanted and len(found) < count:
-        if end == 0:
-            return None
-        begin = max(0, end - _BLOCK)
-        lines = (os.pread(fd, end - begin, begin) + rest).split(b"\n")
-        # The first line is not complete, unless the file begins with it.
-        rest = lines.pop(0) if begin else b""
-        for line in reversed(lines):
-            if wanted in line and _is_message(line, wanted):
-                found.append(line)
-                wanted = _parent(line)
-                if not wanted or len(found) == count:
-                    break
-        end = begin
-    found.reverse()
-    return found
-
-
-def _parent(line: bytes) -> bytes:
-    parent = formats.decode_entry(line).get("parentId")
-    return parent.encode() if isinstance(parent, str) else b""
-
-
-def _is_message(line: bytes, entry_id: bytes) -> bool:
-    try:
-        entry = formats.decode_entry(line)
-    except ValueError:
-        return False
-    return bool(entry["type"] == formats.MESSAGE and entry["id"].encode() == entry_id)

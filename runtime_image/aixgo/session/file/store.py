@@ -25,6 +25,7 @@ from aixgo.session.file.lock import StoreLock
 from aixgo.session.file.log_writer import SessionLog
 from aixgo.session.file.open_files import OpenFiles
 from aixgo.session.file.owners import Owners
+from aixgo.session.file.recent import RecentMessages
 from aixgo.session.file.verify import cut_torn_tail
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class FileStore:
         #: What was put right since this object was made.
         self.repairs: list[Repair] = []
         self._indexes = legacy.IndexCache()
+        self._recent = RecentMessages()
         self._logs: dict[tuple[str, str], SessionLog] = {}
         #: Session id -> agent, as far as it was looked up.
         self._homes: dict[str, str] = {}
@@ -138,6 +140,7 @@ class FileStore:
                     session_id,
                     durable=self.durable,
                     indexes=self._indexes,
+                    recent=self._recent,
                     is_writer=lambda: self.lock.held,
                     report=self.note,
                 )
@@ -166,6 +169,7 @@ class FileStore:
                 log.lock.release()
             messages -= log.node_count
             self._open_files.closed(log)
+            self._recent.forget(key)
             del self._logs[key]
 
     def hot(self, session_id: str) -> SessionLog | None:
@@ -179,23 +183,39 @@ class FileStore:
         Raises:
             SessionNotFoundError: there is none, or its time to live is over.
         """
+        return self._found(session_id)[0]
+
+    def load(self, session_id: str) -> SessionRecord:
+        """Return an existing session. Raises as :meth:`find`."""
+        return self._found(session_id)[1]
+
+    def _found(self, session_id: str) -> tuple[SessionLog, SessionRecord]:
         log = self._find(session_id)
         if log is None:
             raise SessionNotFoundError
-        if log.is_expired(datetime.now(UTC)):
+        record = log.living_record(datetime.now(UTC))
+        if record is None:
             self._remove_expired(log)
             raise SessionNotFoundError
-        return log
+        return log, record
 
     def _find(self, session_id: str) -> SessionLog | None:
         hint = self._homes.get(session_id)
-        names = self.directories.agent_names() if hint is None else [hint, *self.directories.agent_names()]
-        for agent_name in names:
+        for agent_name in self._likely_homes(hint):
             if self._exists(agent_name, session_id):
-                self._homes[session_id] = agent_name
+                if agent_name != hint:
+                    self._homes[session_id] = agent_name
                 return self.log(agent_name, session_id)
         self._homes.pop(session_id, None)
         return None
+
+    def _likely_homes(self, hint: str | None) -> Iterator[str]:
+        """Yield the names of all agents; first those that need no look at the directory."""
+        if hint is not None:
+            yield hint
+        opened = self.directories.opened_agents()
+        yield from opened
+        yield from (name for name in self.directories.agent_names() if name not in opened)
 
     def _exists(self, agent_name: str, session_id: str) -> bool:
         try:
@@ -237,10 +257,11 @@ class FileStore:
             try:
                 if user_id is not None and log.owner() != user_id:
                     continue
-                if log.is_expired(now):
+                record = log.living_record(now)
+                if record is None:
                     self._remove_expired(log)
                     continue
-                records.append(log.record())
+                records.append(record)
             except SessionNotFoundError:
                 continue  # deleted in the meantime
             except (SessionCorruptedError, InvalidPathComponentError) as error:
@@ -329,7 +350,8 @@ class FileStore:
         with contextlib.suppress(AixgoError):
             self._owners.remove(log.agent_name, log.record().user_id, log.session_id)
         log.delete()
-        key = (log.agent_name, log.session_id)
+        key = log.key
+        self._recent.forget(key)
         with self._guard:
             self._logs.pop(key, None)
             self._homes.pop(log.session_id, None)

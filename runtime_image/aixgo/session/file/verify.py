@@ -43,21 +43,27 @@ def _verify_log(store: FileStore, log: SessionLog, *, repair: bool) -> tuple[Rep
     except SessionNotFoundError:
         return None
     except SessionCorruptedError as error:
-        if not repair:
-            return Repair(log.agent_name, log.session_id, str(error)), False
-        store.lock.check()
-        store.journal.rotate()  # what it says of this file would not be right any more
-        text = f"{error}: {log.salvage()}"
-        store.changed(log)
-        return Repair(log.agent_name, log.session_id, text), True
+        return _salvaged(store, log, str(error), repair=repair)
     except AixgoError as error:
         return Repair(log.agent_name, log.session_id, str(error)), False
+    if not log.is_consistent:
+        text = "session log was changed by another program: its own counts are not right"
+        return _salvaged(store, log, text, repair=repair)
     if len(store.repairs) > known:
         return store.repairs[-1], True
     if log.torn_bytes:
         text = f"{log.torn_bytes} bytes at the end are an entry that was never completed"
         return Repair(log.agent_name, log.session_id, text), False
     return None
+
+
+def _salvaged(store: FileStore, log: SessionLog, text: str, *, repair: bool) -> tuple[Repair, bool]:
+    if repair:
+        store.lock.check()
+        store.journal.rotate()  # what it says of this file would not be right any more
+        text = f"{text}: {log.salvage()}"
+        store.changed(log)
+    return Repair(log.agent_name, log.session_id, text), repair
 
 
 def cut_torn_tail(log: SessionLog, agent_fd: int) -> None:

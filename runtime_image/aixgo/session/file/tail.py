@@ -1,0 +1,154 @@
+"""Knowing a log from its end.
+
+Every few kilobytes an entry says where the session stands (see :class:`aixgo.session.formats.Position`).
+So a log can be read from the last of these on, and its newest messages backwards, whatever its length.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from aixgo.session import formats, validation
+from aixgo.session.file import paths
+from aixgo.session.log import LogIndex
+
+if TYPE_CHECKING:
+    from aixgo.message import Message
+
+#: After so many bytes without a position the next change gets one.
+SPACING: Final = 4096
+_FIRST_BLOCK: Final = 16 * 1024
+#: A position that is further from the end is not looked for.
+_MOST: Final = 1 << 20
+_BLOCK: Final = 64 * 1024
+_HEADER: Final = 4096
+_MARK: Final = b'"event":"position"'
+
+
+def resumed(fd: int, size: int, session_id: str) -> LogIndex | None:
+    """Return the index of a log at its last position; the lines from there on are to be fed.
+
+    Returns:
+        None if the whole log is better read.
+    """
+    if size <= 2 * SPACING:
+        return None
+    session = read_header(fd)
+    if session is None or session.get("id") != session_id:
+        return None
+    block = _FIRST_BLOCK
+    while block <= _MOST:
+        begin = max(0, size - block)
+        index = _at_position(paths.read_range(fd, begin, size), begin, session_id, session)
+        if index is not None or begin == 0:
+            return index
+        block *= 4
+    return None
+
+
+def read_header(fd: int) -> dict[str, Any] | None:
+    """Return whose session a log is, if its first entry says so."""
+    head = paths.read_range(fd, 0, _HEADER)
+    end = head.find(b"\n")
+    if end < 0:
+        head = paths.read_range(fd, 0, validation.MAX_ENTRY_BYTES)
+        end = head.find(b"\n")
+    return None if end < 0 else session_of(head[:end])
+
+
+def session_of(line: bytes) -> dict[str, Any] | None:
+    """Return whose session a log is whose first line this is."""
+    try:
+        data = formats.decode_entry(line).get("data")
+    except ValueError:
+        return None
+    if not isinstance(data, dict) or data.get("event") != formats.SESSION_EVENT:
+        return None
+    session = data.get("session")
+    return session if isinstance(session, dict) else None
+
+
+def _at_position(data: bytes, offset: int, session_id: str, session: dict[str, Any]) -> LogIndex | None:
+    """Return the index at the last position in ``data``, which begins at ``offset`` in the log."""
+    found = len(data)
+    while (found := data.rfind(_MARK, 0, found)) >= 0:
+        begin = data.rfind(b"\n", 0, found) + 1
+        end = data.find(b"\n", found)
+        if end < 0 or (begin == 0 and offset):
+            continue
+        try:
+            entry = formats.decode_entry(data[begin:end])
+        except ValueError:
+            continue
+        moment = formats.time_or_none(entry.get("timestamp"))
+        position = formats.position_of(entry["data"]) if formats.is_position(entry) else None
+        if position is None or moment is None:
+            continue
+        leaf = entry.get("parentId", "")
+        if not isinstance(leaf, str) or bool(leaf) != bool(position.message_count):
+            return None
+        place = _place_of(leaf, data[:begin], offset) if leaf else (0, 0)
+        if place is None:
+            return None
+        return LogIndex.resumed(
+            session_id,
+            session=session,
+            leaf=leaf,
+            depth=position.message_count,
+            chain=position.chain,
+            place=place,
+            version=position.version,
+            size=offset + begin,
+            updated_at=moment,
+            touched_at=moment,
+        )
+    return None
+
+
+def _place_of(entry_id: str, data: bytes, offset: int) -> tuple[int, int] | None:
+    """Return where the line of a message begins and ends."""
+    start = b'\n{"id":"%b"' % entry_id.encode()
+    begin = data.rfind(start) + 1
+    if not begin:
+        return None
+    end = data.index(b"\n", begin) + 1
+    entry = formats.decode_entry(data[begin:end])
+    if entry["id"] != entry_id or entry["type"] != formats.MESSAGE:
+        return None
+    return offset + begin, offset + end
+
+
+def newest_messages(fd: int, end: int, leaf: str, count: int, most: int) -> tuple[list[Message], int] | None:
+    """Return up to ``count`` messages of a branch, oldest first, and how many bytes their lines take.
+
+    Args:
+        fd: The log.
+        end: Where the line of the newest message ends.
+        leaf: The newest message.
+        count: How many.
+        most: How many bytes may be read.
+
+    Returns:
+        None if a predecessor is not in the log, or further away.
+    """
+    found: list[Message] = []
+    wanted, rest, first = leaf, b"", end
+    block = min(_BLOCK, 512 * count + SPACING)
+    while wanted and len(found) < count:
+        if end == 0 or first - end > most:
+            return None
+        begin = max(0, end - block)
+        data = paths.read_range(fd, begin, end) + rest
+        # The first line is not complete, unless the file begins with it.
+        whole = data.find(b"\n") + 1 if begin else 0
+        rest = data[:whole] if whole else data if begin else b""
+        for entry in reversed(formats.decode_lines(data[whole:]) if whole or not begin else []):
+            if entry["id"] == wanted and entry["type"] == formats.MESSAGE:
+                found.append(formats.message_of(entry))
+                parent = entry.get("parentId")
+                wanted = parent if isinstance(parent, str) else ""
+                if not wanted or len(found) == count:
+                    break
+        end, block = begin, _BLOCK
+    found.reverse()
+    return found, first - end
