@@ -11,8 +11,9 @@ from aixgo.observability.logs import get_logger
 from aixgo.observability.tracing import NO_TRACING
 from aixgo.rpc.certificates import InvalidCertificateError
 from aixgo.rpc.client import AgentClient, RpcError
-from aixgo.runtime.call_context import MAX_CHAIN, call_context, remaining_seconds
-from aixgo.runtime.errors import AgentNotFoundError, AgentNotReadyError, CallDeadlineError, CallLoopError
+from aixgo.runtime.call_context import MAX_CHAIN
+from aixgo.runtime.errors import AgentNotFoundError, AgentNotReadyError, CallLoopError
+from aixgo.runtime.running_calls import RunningCalls
 from aixgo.runtime.turns import TurnRequest, TurnRunner
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class AgentCalls:
         self._routes: dict[tuple[str, str], RouteConfig] = {}
         self._clients: dict[tuple[str, str], AgentClient] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._running = RunningCalls()
 
     def serve(self, agents: Agents) -> None:
         """Tell which agents are in this process."""
@@ -93,18 +95,12 @@ class AgentCalls:
         return await self._call_there(route, message)
 
     async def _call_here(self, agents: Agents, name: str, message: Message) -> Message:
+        runner = TurnRunner(None, self._metrics, self._tracing)
         async with agents.use(name) as callee:
-            limit = float(callee.config.timeout_seconds)
-            with call_context(name, limit):
-                seconds = remaining_seconds()
-                runner = TurnRunner(None, self._metrics, self._tracing)
-                try:
-                    with self._tracing.call(name, callee.config.role):
-                        async with asyncio.timeout(seconds):
-                            request = TurnRequest(name, message)
-                            return (await runner.run(callee.agent, request, callee.config.session)).output
-                except TimeoutError as error:
-                    raise CallDeadlineError(limit if seconds is None else seconds) from error
+            # It has no place of its own among the concurrent calls: the call that waits for it has one.
+            with self._running.call(name, callee.config.timeout_seconds):
+                request = TurnRequest(name, message)
+                return (await runner.run(callee.agent, request, callee.config.session)).output
 
     async def _call_there(self, route: RouteConfig, message: Message) -> Message:
         try:
