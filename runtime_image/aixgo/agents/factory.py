@@ -70,7 +70,7 @@ def _aggregator(
         config.name,
         config=settings,
         prompt=read_prompt(config, read_secret),
-        model=None if settings.votes else open_model(config, read_secret, services),
+        model=open_model(config, read_secret, services) if config.model and not settings.votes else None,
         inputs=config.inputs,
         outputs=config.outputs,
     )
