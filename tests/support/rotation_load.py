@@ -155,7 +155,8 @@ class Load:
                 ended = time.monotonic()
                 self._account.failed(Failure(kind, began, ended, error.code, error.text, detail or ""))
                 if attempt == ATTEMPTS:
-                    raise
+                    last = self._account.unexplained[-ATTEMPTS:]
+                    raise AssertionError(f"{kind}: failed {ATTEMPTS} times: {last}") from error
                 continue
             self._account.slowest = max(self._account.slowest, time.monotonic() - began)
             self._account.answered[kind] += 1
