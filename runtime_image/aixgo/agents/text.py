@@ -50,6 +50,27 @@ def join_parts(parts: Sequence[Message]) -> Message | None:
     return parts[-1]
 
 
+def batched(parts: Sequence[Message]) -> list[Message]:
+    """Return the parts with texts that follow each other joined, as far as they differ in nothing else."""
+    batches: list[Message] = []
+    texts: list[str] = []
+    for part in parts:
+        text = _only_text(part) if not part.metadata else None
+        if text is not None and texts and batches[-1].type == part.type:
+            texts.append(text)
+            continue
+        _close_batch(batches, texts)
+        batches.append(part)
+        texts = [] if text is None else [text]
+    _close_batch(batches, texts)
+    return batches
+
+
+def _close_batch(batches: list[Message], texts: list[str]) -> None:
+    if len(texts) > 1:
+        batches[-1] = Message.new(batches[-1].type, {"text": "".join(texts)})
+
+
 def _only_text(message: Message) -> str | None:
     try:
         payload = orjson.loads(message.payload)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x61gent_service.proto\x12\x05\x61ixgo\x1a\x1cgoogle/protobuf/struct.proto\"r\n\x07Message\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\t\x12\x11\n\ttimestamp\x18\x04 \x01(\t\x12)\n\x08metadata\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\"b\n\x0eSessionContext\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x12\n\nagent_name\x18\x03 \x01(\t\x12\x1f\n\x07history\x18\x04 \x03(\x0b\x32\x0e.aixgo.Message\"\xb1\x01\n\x0e\x45xecuteRequest\x12\x12\n\nagent_name\x18\x01 \x01(\t\x12\x1d\n\x05input\x18\x02 \x01(\x0b\x32\x0e.aixgo.Message\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12.\n\x0fsession_context\x18\x04 \x01(\x0b\x32\x15.aixgo.SessionContext\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\x12\x0f\n\x07user_id\x18\x06 \x01(\t\"^\n\x0f\x45xecuteResponse\x12\x1e\n\x06output\x18\x01 \x01(\x0b\x32\x0e.aixgo.Message\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x17\n\x0fsession_version\x18\x03 \x01(\x03\"l\n\x15\x45xecuteStreamResponse\x12!\n\x07partial\x18\x01 \x01(\x0b\x32\x0e.aixgo.MessageH\x00\x12\'\n\x05\x66inal\x18\x02 \x01(\x0b\x32\x16.aixgo.ExecuteResponseH\x00\x42\x07\n\x05\x65vent\">\n\x0bSendRequest\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x1f\n\x07message\x18\x02 \x01(\x0b\x32\x0e.aixgo.Message\"\x1f\n\x0cSendResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\"#\n\rListenRequest\x12\x12\n\nagent_name\x18\x01 \x01(\t\"1\n\x0eListenResponse\x12\x1f\n\x07message\x18\x01 \x01(\x0b\x32\x0e.aixgo.Message2\xfa\x01\n\x0c\x41gentService\x12\x38\n\x07\x45xecute\x12\x15.aixgo.ExecuteRequest\x1a\x16.aixgo.ExecuteResponse\x12\x46\n\rExecuteStream\x12\x15.aixgo.ExecuteRequest\x1a\x1c.aixgo.ExecuteStreamResponse0\x01\x12/\n\x04Send\x12\x12.aixgo.SendRequest\x1a\x13.aixgo.SendResponse\x12\x37\n\x06Listen\x12\x14.aixgo.ListenRequest\x1a\x15.aixgo.ListenResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x61gent_service.proto\x12\x05\x61ixgo\x1a\x1cgoogle/protobuf/struct.proto\"r\n\x07Message\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\t\x12\x11\n\ttimestamp\x18\x04 \x01(\t\x12)\n\x08metadata\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\"b\n\x0eSessionContext\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x12\n\nagent_name\x18\x03 \x01(\t\x12\x1f\n\x07history\x18\x04 \x03(\x0b\x32\x0e.aixgo.Message\"\xb1\x01\n\x0e\x45xecuteRequest\x12\x12\n\nagent_name\x18\x01 \x01(\t\x12\x1d\n\x05input\x18\x02 \x01(\x0b\x32\x0e.aixgo.Message\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12.\n\x0fsession_context\x18\x04 \x01(\x0b\x32\x15.aixgo.SessionContext\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\x12\x0f\n\x07user_id\x18\x06 \x01(\t\"\x80\x01\n\x0f\x45xecuteResponse\x12\x1e\n\x06output\x18\x01 \x01(\x0b\x32\x0e.aixgo.Message\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x17\n\x0fsession_version\x18\x03 \x01(\x03\x12 \n\x08\x61ppended\x18\x04 \x03(\x0b\x32\x0e.aixgo.Message\"l\n\x15\x45xecuteStreamResponse\x12!\n\x07partial\x18\x01 \x01(\x0b\x32\x0e.aixgo.MessageH\x00\x12\'\n\x05\x66inal\x18\x02 \x01(\x0b\x32\x16.aixgo.ExecuteResponseH\x00\x42\x07\n\x05\x65vent\">\n\x0bSendRequest\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x1f\n\x07message\x18\x02 \x01(\x0b\x32\x0e.aixgo.Message\"\x1f\n\x0cSendResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\"#\n\rListenRequest\x12\x12\n\nagent_name\x18\x01 \x01(\t\"1\n\x0eListenResponse\x12\x1f\n\x07message\x18\x01 \x01(\x0b\x32\x0e.aixgo.Message2\xfa\x01\n\x0c\x41gentService\x12\x38\n\x07\x45xecute\x12\x15.aixgo.ExecuteRequest\x1a\x16.aixgo.ExecuteResponse\x12\x46\n\rExecuteStream\x12\x15.aixgo.ExecuteRequest\x1a\x1c.aixgo.ExecuteStreamResponse0\x01\x12/\n\x04Send\x12\x12.aixgo.SendRequest\x1a\x13.aixgo.SendResponse\x12\x37\n\x06Listen\x12\x14.aixgo.ListenRequest\x1a\x15.aixgo.ListenResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,18 +38,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSIONCONTEXT']._serialized_end=274
   _globals['_EXECUTEREQUEST']._serialized_start=277
   _globals['_EXECUTEREQUEST']._serialized_end=454
-  _globals['_EXECUTERESPONSE']._serialized_start=456
-  _globals['_EXECUTERESPONSE']._serialized_end=550
-  _globals['_EXECUTESTREAMRESPONSE']._serialized_start=552
-  _globals['_EXECUTESTREAMRESPONSE']._serialized_end=660
-  _globals['_SENDREQUEST']._serialized_start=662
-  _globals['_SENDREQUEST']._serialized_end=724
-  _globals['_SENDRESPONSE']._serialized_start=726
-  _globals['_SENDRESPONSE']._serialized_end=757
-  _globals['_LISTENREQUEST']._serialized_start=759
-  _globals['_LISTENREQUEST']._serialized_end=794
-  _globals['_LISTENRESPONSE']._serialized_start=796
-  _globals['_LISTENRESPONSE']._serialized_end=845
-  _globals['_AGENTSERVICE']._serialized_start=848
-  _globals['_AGENTSERVICE']._serialized_end=1098
+  _globals['_EXECUTERESPONSE']._serialized_start=457
+  _globals['_EXECUTERESPONSE']._serialized_end=585
+  _globals['_EXECUTESTREAMRESPONSE']._serialized_start=587
+  _globals['_EXECUTESTREAMRESPONSE']._serialized_end=695
+  _globals['_SENDREQUEST']._serialized_start=697
+  _globals['_SENDREQUEST']._serialized_end=759
+  _globals['_SENDRESPONSE']._serialized_start=761
+  _globals['_SENDRESPONSE']._serialized_end=792
+  _globals['_LISTENREQUEST']._serialized_start=794
+  _globals['_LISTENREQUEST']._serialized_end=829
+  _globals['_LISTENRESPONSE']._serialized_start=831
+  _globals['_LISTENRESPONSE']._serialized_end=880
+  _globals['_AGENTSERVICE']._serialized_start=883
+  _globals['_AGENTSERVICE']._serialized_end=1133
 # @@protoc_insertion_point(module_scope)

@@ -50,14 +50,16 @@ class ExecuteRequest(_message.Message):
     def __init__(self, agent_name: _Optional[str] = ..., input: _Optional[_Union[Message, _Mapping]] = ..., session_id: _Optional[str] = ..., session_context: _Optional[_Union[SessionContext, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., user_id: _Optional[str] = ...) -> None: ...
 
 class ExecuteResponse(_message.Message):
-    __slots__ = ("output", "session_id", "session_version")
+    __slots__ = ("output", "session_id", "session_version", "appended")
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     SESSION_VERSION_FIELD_NUMBER: _ClassVar[int]
+    APPENDED_FIELD_NUMBER: _ClassVar[int]
     output: Message
     session_id: str
     session_version: int
-    def __init__(self, output: _Optional[_Union[Message, _Mapping]] = ..., session_id: _Optional[str] = ..., session_version: _Optional[int] = ...) -> None: ...
+    appended: _containers.RepeatedCompositeFieldContainer[Message]
+    def __init__(self, output: _Optional[_Union[Message, _Mapping]] = ..., session_id: _Optional[str] = ..., session_version: _Optional[int] = ..., appended: _Optional[_Iterable[_Union[Message, _Mapping]]] = ...) -> None: ...
 
 class ExecuteStreamResponse(_message.Message):
     __slots__ = ("partial", "final")

@@ -58,7 +58,8 @@ class Authorizer:
             enforced: False in the TLS modes External (the mesh decides) and Disabled.
         """
         self._trust_domain = trust_domain
-        self._enforced = enforced
+        #: False: everybody may call.
+        self.enforced = enforced
 
     def check(
         self, uris: Sequence[str], agent_name: str, agent: AgentConfig | None, home_namespace: str
@@ -75,7 +76,7 @@ class Authorizer:
         Raises:
             CallerNotAllowedError: it may not. Reads the same whether or not the agent exists.
         """
-        if not self._enforced:
+        if not self.enforced:
             return
         caller = identify(uris, self._trust_domain)
         if caller is None:

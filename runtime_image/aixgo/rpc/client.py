@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import grpc
 import grpc.aio
@@ -17,7 +17,9 @@ from aixgo.rpc import agent_service_pb2_grpc as pb_grpc
 from aixgo.rpc.certificates import CertificateFiles, CertificateStore
 from aixgo.rpc.convert import from_wire, to_wire
 from aixgo.rpc.credentials import ReloadingChannel
-from aixgo.rpc.errors import retry_after
+from aixgo.rpc.errors import failure_details
+from aixgo.rpc.metadata import NO_MESSAGE, NUMBERING, SENDER, Listening, of_call
+from aixgo.runtime.call_context import current_call
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -30,10 +32,22 @@ USER = "user"
 class RpcError(AixgoError):
     """A call failed. The text is the server's; :attr:`code` is the gRPC status code."""
 
-    def __init__(self, code: grpc.StatusCode, text: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        text: str,
+        retry_after: float | None = None,
+        *,
+        reason: str = "",
+        error_id: str | None = None,
+    ) -> None:
         super().__init__(f"{code.name}: {text}")
         self.code = code
         self.text = text
+        #: Which error of a runtime it is (see ``rpc/errors.py``); "" if the server did not say.
+        self.reason = reason
+        #: Under which id the log of the server has more; None if it did not say.
+        self.error_id = error_id
         #: Seconds after which the server expects a new try to succeed; None if it did not say.
         self.retry_after = retry_after
 
@@ -47,6 +61,8 @@ class ExecuteResult:
     session_id: str
     #: Number of entries of the session after the call; 0 without one.
     session_version: int
+    #: What the agent added to a session that only the caller has, besides input and output.
+    appended: tuple[Message, ...] = ()
 
     @property
     def text(self) -> str:
@@ -93,6 +109,8 @@ class AgentClient:
         """
         source = Path(tls_dir) if isinstance(tls_dir, str) else tls_dir
         store = CertificateStore(source, purpose="client") if source is not None else None
+        self._agents: Any = None
+        self._stub_channel: grpc.aio.Channel | None = None
         self._channel = ReloadingChannel(
             address,
             store,
@@ -144,10 +162,9 @@ class AgentClient:
         Raises:
             RpcError: the call failed, or no connection was made.
         """
-        stub = pb_grpc.AgentServiceStub(self._channel.current())  # type: ignore[no-untyped-call]
         request = _request(agent, message, session_id, user_id, idempotency_key, session)
         try:
-            return _result(await stub.Execute(request, timeout=timeout))
+            return _result(await self._stub().Execute(request, timeout=_capped(timeout), metadata=of_call()))
         except grpc.aio.AioRpcError as error:
             raise _translated(error) from error
 
@@ -164,12 +181,13 @@ class AgentClient:
     ) -> AsyncGenerator[Message | ExecuteResult, None]:
         """Call ``agent`` and yield the parts of its answer as they come, then the :class:`ExecuteResult`.
 
+        Texts that were ready together come as one part.
+
         Raises:
             RpcError: the call failed, or no connection was made.
         """
-        stub = pb_grpc.AgentServiceStub(self._channel.current())  # type: ignore[no-untyped-call]
         request = _request(agent, message, session_id, user_id, idempotency_key, session)
-        call = stub.ExecuteStream(request, timeout=timeout)
+        call = self._stub().ExecuteStream(request, timeout=_capped(timeout), metadata=of_call())
         try:
             async for event in call:
                 if event.WhichOneof("event") == "partial":
@@ -181,33 +199,86 @@ class AgentClient:
         finally:
             call.cancel()
 
-    async def send(self, target: str, message: Message, *, timeout: float | None = None) -> None:
+    async def send(
+        self, target: str, message: Message | None, *, timeout: float | None = None, sender: str = ""
+    ) -> None:
         """Put a message into an agent's channel; :meth:`listen` takes it out.
+
+        Args:
+            target: The agent, or a topic that agents there read.
+            message: The message; None is one, too.
+            timeout: Seconds until the call is given up.
+            sender: The agent that sends, if it is one.
 
         Raises:
             RpcError: the call failed, or no connection was made.
         """
-        stub = pb_grpc.AgentServiceStub(self._channel.current())  # type: ignore[no-untyped-call]
+        metadata = of_call()
+        if sender:
+            metadata = (*metadata, (SENDER, sender))
+        if message is None:
+            metadata = (*metadata, (NO_MESSAGE, "1"))
+        wire = None if message is None else to_wire(message)
+        request = pb.SendRequest(target=target, message=wire)
         try:
-            await stub.Send(pb.SendRequest(target=target, message=to_wire(message)), timeout=timeout)
+            await self._stub().Send(request, timeout=_capped(timeout), metadata=metadata)
         except grpc.aio.AioRpcError as error:
             raise _translated(error) from error
 
     async def listen(self, agent: str) -> AsyncGenerator[Message, None]:
-        """Yield the messages that are put into an agent's channel, until it is closed.
+        """Yield the messages that are put into an agent's channel, as long as the connection lasts.
+
+        What was not yielded when the generator is closed, or the connection breaks, goes back to the channel.
 
         Raises:
             RpcError: the call failed, or the connection ended.
         """
-        stub = pb_grpc.AgentServiceStub(self._channel.current())  # type: ignore[no-untyped-call]
-        call = stub.Listen(pb.ListenRequest(agent_name=agent))
+        from aixgo.rpc.listener import Listener
+
+        listener = Listener(self, agent, patience=0)
         try:
+            while True:
+                yield await listener.receive()
+        finally:
+            await listener.close()
+
+    async def connect_channel(self, agent: str, listening: Listening) -> AsyncGenerator[str | Message, None]:
+        """Yield the id of the numbering ("" if the server has none), then the messages (see ``metadata.py``).
+
+        Raises:
+            RpcError: the call failed, or the connection ended.
+        """
+        metadata = (*of_call(), *listening.to_metadata())
+        call = self._stub().Listen(pb.ListenRequest(agent_name=agent), metadata=metadata)
+        try:
+            initial = dict(await call.initial_metadata() or ())
+            yield str(initial.get(NUMBERING, ""))
             async for event in call:
-                yield from_wire(event.message)
+                yield cast("Message", from_wire(event.message) if event.HasField("message") else None)
         except grpc.aio.AioRpcError as error:
             raise _translated(error) from error
         finally:
             call.cancel()
+
+    async def acknowledge(self, agent: str, listening: Listening, timeout: float) -> None:
+        """Tell the server what a reader has.
+
+        Raises:
+            RpcError: the call failed, or no connection was made.
+        """
+        metadata = listening.to_metadata()
+        call = self._stub().Listen(pb.ListenRequest(agent_name=agent), metadata=metadata, timeout=timeout)
+        try:
+            await call.read()
+        except grpc.aio.AioRpcError as error:
+            raise _translated(error) from error
+
+    def _stub(self) -> Any:
+        channel = self._channel.current()
+        if channel is not self._stub_channel:
+            self._agents = pb_grpc.AgentServiceStub(channel)  # type: ignore[no-untyped-call]
+            self._stub_channel = channel
+        return self._agents
 
 
 def _request(
@@ -238,8 +309,26 @@ def _request(
 
 
 def _result(response: pb.ExecuteResponse) -> ExecuteResult:
-    return ExecuteResult(from_wire(response.output), response.session_id, response.session_version)
+    if not response.HasField("output"):
+        raise RpcError(grpc.StatusCode.INTERNAL, "the agent answered without a message")
+    appended = tuple(from_wire(message) for message in response.appended) if response.appended else ()
+    return ExecuteResult(from_wire(response.output), response.session_id, response.session_version, appended)
+
+
+def _capped(timeout: float | None) -> float | None:
+    """Return how long a call may take that is made inside another one."""
+    remaining = current_call().remaining()
+    if remaining is None or timeout is None:
+        return timeout if remaining is None else remaining
+    return min(timeout, remaining)
 
 
 def _translated(error: grpc.aio.AioRpcError) -> RpcError:
-    return RpcError(error.code(), error.details() or "", retry_after(tuple(error.trailing_metadata() or ())))
+    details = failure_details(tuple(error.trailing_metadata() or ()))
+    return RpcError(
+        error.code(),
+        error.details() or "",
+        details.retry_after,
+        reason=details.reason,
+        error_id=details.error_id,
+    )

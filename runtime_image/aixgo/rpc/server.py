@@ -13,6 +13,8 @@ from aixgo.rpc import agent_service_pb2 as pb
 from aixgo.rpc import agent_service_pb2_grpc as pb_grpc
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aixgo.contract import GrpcConfig
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["AgentService"].full_name
@@ -52,20 +54,20 @@ class RpcServer:
     def __init__(
         self,
         service: pb_grpc.AgentServiceServicer,
-        address: str,
+        addresses: str | Sequence[str],
         credentials: grpc.ServerCredentials | None,
         options: list[tuple[str, int]],
     ) -> None:
-        """Bind the port.
+        """Bind the ports.
 
         Args:
             service: The implementation of ``aixgo.AgentService``.
-            address: ``host:port`` to listen on.
+            addresses: ``host:port`` to listen on, one or more.
             credentials: None: plaintext.
             options: See :func:`server_options`.
 
         Raises:
-            RuntimeError: the port cannot be bound.
+            RuntimeError: a port cannot be bound.
         """
         self._server = grpc.aio.server(options=options)
         self._health = health.aio.HealthServicer()
@@ -74,10 +76,16 @@ class RpcServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
-        if credentials is None:
-            self.port = self._server.add_insecure_port(address)
-        else:
-            self.port = self._server.add_secure_port(address, credentials)
+        #: The real ports, in the order of the addresses.
+        self.ports = tuple(
+            self._bind(address, credentials)
+            for address in ([addresses] if isinstance(addresses, str) else addresses)
+        )
+
+    @property
+    def port(self) -> int:
+        """The port of the first address."""
+        return self.ports[0]
 
     async def start(self) -> None:
         """Take calls. Nothing is reported as serving until :meth:`report_health` says so."""
@@ -102,3 +110,8 @@ class RpcServer:
         May be called again with less.
         """
         await self._server.stop(grace)
+
+    def _bind(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
+        if credentials is None:
+            return self._server.add_insecure_port(address)
+        return self._server.add_secure_port(address, credentials)

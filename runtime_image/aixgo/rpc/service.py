@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import grpc
 import grpc.aio
 
+from aixgo.agents.text import batched
 from aixgo.errors import StorageError
 from aixgo.observability.logs import describe_call, get_logger
 from aixgo.observability.tracing import NO_TRACING, Span, Tracing
@@ -19,19 +19,21 @@ from aixgo.rpc import agent_service_pb2 as pb
 from aixgo.rpc import agent_service_pb2_grpc as pb_grpc
 from aixgo.rpc.authorization import uris_of
 from aixgo.rpc.convert import from_caller, from_wire, to_wire
+from aixgo.rpc.deliveries import Deliveries
 from aixgo.rpc.errors import RpcFailure, to_failure
+from aixgo.rpc.metadata import NO_MESSAGE, NUMBERING, SENDER, Listening
+from aixgo.runtime.call_context import CallContext, chain_of, current_call
 from aixgo.runtime.errors import (
     AgentNotFoundError,
-    CallDeadlineError,
     CallerNotAllowedError,
-    CallLoopError,
     DrainingError,
     InvalidRequestError,
     ModelError,
     ModelUnreachableError,
     RuntimeNotStartedError,
 )
-from aixgo.runtime.streaming import Emit
+from aixgo.runtime.running_calls import RunningCalls
+from aixgo.runtime.streaming import Emit, Streaming
 from aixgo.runtime.turns import CallersHistory, TurnRequest, TurnResult, TurnRunner
 
 if TYPE_CHECKING:
@@ -48,13 +50,13 @@ if TYPE_CHECKING:
     from aixgo.session import Manager
 
     Context = grpc.aio.ServicerContext[Any, Any]
+    Metadata = Sequence[tuple[str, str | bytes]]
 
 T = TypeVar("T")
 
 AGENT_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-#: Metadata key with the agents through which a call came, separated by commas.
-CALLER_CHAIN: Final = "aixgo-caller-chain"
-MAX_CHAIN: Final = 16
+#: A caller's deadline minus this is how long its message waits for room, in seconds: it must hear of it.
+ANSWER_SECONDS: Final = 0.5
 SERVICE: Final = "aixgo.AgentService"
 #: So many characters of what a caller sent go into a log.
 MAX_LOGGED: Final = 256
@@ -127,6 +129,12 @@ class AgentService(pb_grpc.AgentServiceServicer):
         self._metrics = metrics
         self._on_model_unreachable = on_model_unreachable
         self._tracing = tracing
+        self._calls = RunningCalls()
+        self._deliveries = Deliveries(channels)
+
+    def close(self) -> None:
+        """Give messages that are on their way to readers back to their channels."""
+        self._deliveries.close()
 
     async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:  # noqa: N802
         """Let an agent answer."""
@@ -135,15 +143,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
 
     async def ExecuteStream(self, request: pb.ExecuteRequest, context: Context) -> None:  # noqa: N802
         """Let an agent answer and send the answer while it is made."""
-
-        async def emit(part: Message) -> None:
-            await context.write(pb.ExecuteStreamResponse(partial=to_wire(part)))
-
-        async def stream() -> None:
-            final = await self._execute("ExecuteStream", request, context, emit)
-            await context.write(pb.ExecuteStreamResponse(final=final))
-
-        await self._guarded("ExecuteStream", request.agent_name, context, stream())
+        await self._guarded("ExecuteStream", request.agent_name, context, self._stream(request, context))
 
     async def Send(self, request: pb.SendRequest, context: Context) -> pb.SendResponse:  # noqa: N802
         """Put a message into an agent's channel."""
@@ -158,11 +158,23 @@ class AgentService(pb_grpc.AgentServiceServicer):
     ) -> pb.ExecuteResponse:
         name = self._authorized(request.agent_name, "agent_name", context)
         turn = _turn_request(request)
-        with self._span(method, name, context), self._gate.admit():
+        metadata: Metadata = context.invocation_metadata() or ()  # type: ignore[assignment]
+        with self._span(method, name, metadata), self._gate.admit():
             async with self._agents.use(name) as callee:
-                return _response(await self._turn(callee, turn, context, emit))
+                return _response(await self._turn(callee, turn, context, chain_of(metadata), emit))
 
-    def _span(self, method: str, agent: str, context: Context) -> AbstractContextManager[Span]:
+    async def _stream(self, request: pb.ExecuteRequest, context: Context) -> None:
+        async def work(emit: Emit) -> pb.ExecuteResponse:
+            return await self._execute("ExecuteStream", request, context, emit)
+
+        async with Streaming(work) as stream:
+            # What comes while a write is on its way goes together in the next one.
+            while parts := await stream.take():
+                for part in batched(parts) if len(parts) > 1 else parts:
+                    await context.write(pb.ExecuteStreamResponse(partial=to_wire(part)))
+            await context.write(pb.ExecuteStreamResponse(final=stream.result()))
+
+    def _span(self, method: str, agent: str, metadata: Metadata) -> AbstractContextManager[Span]:
         """Open the span of a call; a trace that the caller is in goes on."""
         if not self._tracing.enabled:
             return self._tracing.span("")
@@ -171,22 +183,28 @@ class AgentService(pb_grpc.AgentServiceServicer):
             agent,
             wanted.role if wanted is not None else "",
             kind="server",
-            metadata=tuple(context.invocation_metadata() or ()),
+            metadata=tuple(metadata),
             attributes={"rpc.system": "grpc", "rpc.service": SERVICE, "rpc.method": method},
         )
 
     async def _turn(
-        self, callee: Callee, turn: TurnRequest, context: Context, emit: Emit | None
+        self,
+        callee: Callee,
+        turn: TurnRequest,
+        context: Context,
+        chain: tuple[str, ...],
+        emit: Emit | None,
     ) -> TurnResult:
         seconds = _deadline(context.time_remaining(), callee.config.timeout_seconds)
-        needs_session = bool(turn.session_id) and turn.callers_history is None
+        outer = CallContext(chain, None, current_call().places)
         try:
-            with self._sessions.borrow() if needs_session else nullcontext() as manager:
-                runner = TurnRunner(manager, self._metrics, self._tracing)
-                async with asyncio.timeout(seconds):
+            with self._calls.call(turn.agent_name, seconds, outer) as call:
+                if not turn.session_id or turn.callers_history is not None:
+                    runner = TurnRunner(None, self._metrics, self._tracing)
                     return await runner.run(callee.agent, turn, callee.config.session, emit)
-        except TimeoutError as error:
-            raise CallDeadlineError(seconds) from error
+                with self._sessions.borrow() as manager:
+                    runner = TurnRunner(manager, self._metrics, self._tracing, call.commit)
+                    return await runner.run(callee.agent, turn, callee.config.session, emit)
         except StorageError:
             self._sessions.look_now()
             raise
@@ -195,43 +213,77 @@ class AgentService(pb_grpc.AgentServiceServicer):
             raise
 
     async def _send(self, request: pb.SendRequest, context: Context) -> pb.SendResponse:
-        name = self._authorized(request.target, "target", context)
-        if not request.HasField("message"):
+        name = self._authorized(request.target, "target", context, topics=True)
+        metadata = dict(context.invocation_metadata() or ())
+        message: Message | None = None
+        if request.HasField("message"):
+            message = from_caller(request.message, "message")
+        elif NO_MESSAGE not in metadata:
             raise InvalidRequestError("message", "is required")
-        message = from_caller(request.message, "message")
+        sender = str(metadata.get(SENDER, ""))
+        remaining = context.time_remaining()
+        timeout = None if remaining is None else max(remaining - ANSWER_SECONDS, remaining / 2)
         with self._gate.admit():
-            await self._channels.send(name, message)
+            await self._channels.deliver(name, message, sender=sender, timeout=timeout)
         return pb.SendResponse(success=True)
 
     async def _listen(self, request: pb.ListenRequest, context: Context) -> None:
-        name = self._authorized(request.agent_name, "agent_name", context)
-        while True:
-            try:
-                message = await self._channels.receive(name)
-            except RuntimeNotStartedError as error:
-                raise DrainingError from error
-            await context.write(pb.ListenResponse(message=to_wire(message)))
+        try:
+            listening = Listening.of(context.invocation_metadata() or ())
+        except ValueError as error:
+            raise InvalidRequestError("metadata", "is malformed") from error
+        name = self._authorized(request.agent_name, "agent_name", context, draining=bool(listening.only))
+        if listening.only:
+            self._deliveries.note(name, listening)
+            return
+        try:
+            if not listening.reader:
+                await self._listen_once(name, context)
+            with self._deliveries.connected(name, listening) as reader:
+                await context.send_initial_metadata(((NUMBERING, reader.numbering),))
+                async for message in self._deliveries.messages(reader):
+                    await context.write(_listen_response(message))
+        except RuntimeNotStartedError as error:
+            raise DrainingError from error
 
-    def _authorized(self, name: str, field: str, context: Context) -> str:
-        """Return the name if there is such an agent and the caller may call it."""
+    async def _listen_once(self, name: str, context: Context) -> None:
+        """Serve a reader that does not acknowledge: what it was not sent goes back, what is on its way may be
+        lost with the connection.
+        """
+        while True:
+            message = await self._channels.receive(name)
+            try:
+                await context.write(_listen_response(message))
+            except BaseException:
+                self._channels.put_back(name, [message])
+                raise
+
+    def _authorized(
+        self, name: str, field: str, context: Context, *, topics: bool = False, draining: bool = False
+    ) -> str:
+        """Return the name if there is such an agent, or topic, and the caller may call it."""
         if not name:
             raise InvalidRequestError(field, "is required")
         if not AGENT_NAME.fullmatch(name):
             raise InvalidRequestError(field, f"must match ^{AGENT_NAME.pattern}$")
-        if self._gate.draining:
+        if self._gate.draining and not draining:
             raise DrainingError
         wanted = self._agents.wanted(name)
-        uris = uris_of(context.auth_context())
-        describe_call(agent=name, caller=uris[0][:MAX_LOGGED] if uris else "")
-        try:
-            self.rules.authorizer.check(uris, name, wanted, self.rules.namespace)
-        except CallerNotAllowedError:
-            # The name of an agent that does not exist comes from the caller and would be an unbounded label.
-            self._metrics.authorization_refused(name if wanted is not None else "")
-            raise
-        if wanted is None:
+        authorizer = self.rules.authorizer
+        if authorizer.enforced:
+            uris = uris_of(context.auth_context())
+            describe_call(agent=name, caller=uris[0][:MAX_LOGGED] if uris else "")
+            try:
+                authorizer.check(uris, name, wanted, self.rules.namespace)
+            except CallerNotAllowedError:
+                # The name of an agent that does not exist comes from the caller and would be an unbounded
+                # label.
+                self._metrics.authorization_refused(name if wanted is not None else "")
+                raise
+        else:
+            describe_call(agent=name)
+        if wanted is None and not (topics and self._channels.routing.is_topic(name)):
             raise AgentNotFoundError(name)
-        _check_chain(tuple(context.invocation_metadata() or ()))
         return name
 
     async def _guarded(self, method: str, agent: str, context: Context, work: Awaitable[T]) -> T:
@@ -279,7 +331,10 @@ def _callers_history(request: pb.ExecuteRequest) -> CallersHistory:
 
 def _response(result: TurnResult) -> pb.ExecuteResponse:
     return pb.ExecuteResponse(
-        output=to_wire(result.output), session_id=result.session_id, session_version=result.session_version
+        output=to_wire(result.output),
+        session_id=result.session_id,
+        session_version=result.session_version,
+        appended=[to_wire(message) for message in result.appended],
     )
 
 
@@ -288,15 +343,8 @@ def _deadline(remaining: float | None, timeout: float) -> float:
     return timeout if remaining is None else min(remaining, timeout)
 
 
-def _check_chain(metadata: Sequence[tuple[str, str | bytes]]) -> None:
-    """Refuse a call that came through too many agents: they call each other in a circle."""
-    hops = 0
-    for key, value in metadata:
-        if key == CALLER_CHAIN:
-            text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-            hops += sum(1 for hop in text.split(",") if hop.strip())
-    if hops > MAX_CHAIN:
-        raise CallLoopError(MAX_CHAIN)
+def _listen_response(message: Message | None) -> pb.ListenResponse:
+    return pb.ListenResponse(message=None if message is None else to_wire(message))
 
 
 def _log_failure(method: str, agent: str, failure: RpcFailure, error: Exception) -> None:

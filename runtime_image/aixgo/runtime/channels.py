@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -159,7 +160,7 @@ class Channels:
         if not channel.has_room:
             seconds = self._send_timeout if timeout is None else min(timeout, self._send_timeout)
             try:
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(None if seconds == math.inf else seconds):
                     while not channel.has_room and channel.end is None:
                         await _wait_in(channel.senders)
             except TimeoutError as error:
@@ -184,6 +185,14 @@ class Channels:
                 raise channel.end
             await _wait_in(channel.takers)
         return cast("Message", channel.take())
+
+    def take_all(self, name: str) -> list[Message]:
+        """Take everything that is in the channel ``name`` now."""
+        channel = self._channels.get(name)
+        taken: list[Message] = []
+        while channel is not None and channel.messages:
+            taken.append(cast("Message", channel.take()))
+        return taken
 
     def put_back(self, name: str, messages: Iterable[Message]) -> None:
         """Return messages to the front of their channel, oldest first: their taker did not get them.

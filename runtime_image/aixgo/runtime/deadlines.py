@@ -6,6 +6,7 @@ A timer per call costs as much as everything else that a server does for a small
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ class Deadlines:
         return Deadline(self, seconds)
 
     def add(self, deadline: Deadline) -> None:
-        """Watch a deadline."""
+        """Watch a deadline, unless it never comes."""
+        if deadline.when == math.inf:
+            return
         self._open.add(deadline)
         if self._timer is None or deadline.when < self._next:
             self._arm(deadline.when)
@@ -57,7 +60,7 @@ class Deadlines:
 
 
 class Deadline:
-    """One block with a deadline."""
+    """One block with a deadline; in ``math.inf`` seconds it never comes."""
 
     __slots__ = ("_cancelling", "_deadlines", "_expired", "_task", "when")
 

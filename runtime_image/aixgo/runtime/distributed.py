@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from aixgo.cancellation import see_through
 from aixgo.contract import AgentConfig, GrpcConfig
 from aixgo.observability.metrics import MetricsCollector, NoMetrics
 from aixgo.rpc.authorization import Authorizer
@@ -15,26 +17,25 @@ from aixgo.rpc.client import AgentClient
 from aixgo.rpc.credentials import server_credentials
 from aixgo.rpc.server import RpcServer, server_options
 from aixgo.rpc.service import AgentService, Callee, Rules
-from aixgo.runtime.errors import (
-    AgentAlreadyRegisteredError,
-    AgentNotFoundError,
-    SessionManagerNotConfiguredError,
-)
+from aixgo.runtime.errors import AgentNotFoundError, SessionManagerNotConfiguredError
 from aixgo.runtime.gate import CallGate
 from aixgo.runtime.local import Runtime
 from aixgo.runtime.remote import RemoteAgent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
+    from aixgo.agents.protocol import Agent
+    from aixgo.contract import SessionConfig
     from aixgo.message import Message
+    from aixgo.runtime.running_calls import RunningCalls
     from aixgo.runtime.tls import TLSConfig
     from aixgo.session import Manager
 
-#: How long :meth:`DistributedRuntime.stop` waits for calls from outside, in seconds.
-STOP_GRACE_SECONDS = 5.0
-#: Seconds between two reports to the health service.
-REPORT_SECONDS = 0.1
+#: Seconds between two reports to the health service when nothing calls for one.
+REPORT_SECONDS = 1.0
+#: How long calls that were cut off may take to undo what they began, in seconds.
+CLEAN_UP_SECONDS = 2.0
 #: Calls from outside last as long as their caller allows; this is the longest that the contract knows.
 LONGEST_CALL_SECONDS = 86_400
 
@@ -44,34 +45,40 @@ class DistributedRuntime(Runtime):
 
     def __init__(
         self,
-        listen_address: str,
+        listen_address: str | Sequence[str],
         *,
         tls: TLSConfig | None = None,
         allow_insecure: bool = False,
         session_manager: Manager | None = None,
         metrics: MetricsCollector | None = None,
         max_message_bytes: int = GrpcConfig().max_message_bytes,
+        stop_grace: float = 5.0,
         **settings: Any,
     ) -> None:
         """Make a runtime (Go: NewDistributedRuntime).
 
         Args:
-            listen_address: ``host:port`` to take calls on; port 0 takes a free one.
+            listen_address: ``host:port`` to take calls on, one or more; port 0 takes a free one.
             tls: Mutual TLS, or :meth:`TLSConfig.external`. None: plaintext.
             allow_insecure: Must be True for plaintext.
             session_manager: Where sessions are.
             metrics: Where measurements go.
             max_message_bytes: Largest message in either direction.
-            settings: As for :class:`Runtime`.
+            stop_grace: Seconds that :meth:`stop` lets calls from other processes go on.
+            settings: As for :class:`Runtime`. ``max_concurrent_calls`` is also the limit of calls from other
+                processes.
 
         Raises:
-            ValueError: plaintext without ``allow_insecure``.
+            ValueError: plaintext without ``allow_insecure``; no address.
             InvalidCertificateError: the certificate cannot be used.
         """
         if tls is None and not allow_insecure:
             raise ValueError("plaintext needs allow_insecure=True: give tls=TLSConfig(...)")
+        addresses = (listen_address,) if isinstance(listen_address, str) else tuple(listen_address)
+        if not addresses:
+            raise ValueError("listen_address: at least one is needed")
         super().__init__(session_manager=session_manager, metrics=metrics, **settings)
-        self._wanted_address = listen_address
+        self._wanted_addresses = addresses
         self._tls = tls
         self._files: CertificateFiles | None = None
         self._store: CertificateStore | None = None
@@ -79,19 +86,32 @@ class DistributedRuntime(Runtime):
             self._files = CertificateFiles(tls.cert_file, tls.key_file, tls.ca_file)
             self._store = CertificateStore(self._files)
         self._grpc = GrpcConfig(max_message_bytes=max_message_bytes)
+        self._stop_grace = stop_grace
         self._metrics = metrics or NoMetrics()
         self._session_manager = session_manager
         self._remote: dict[str, RemoteAgent] = {}
-        self._server: RpcServer | None = None
-        self._gate: CallGate | None = None
-        self._reporting: asyncio.Task[None] | None = None
+        self._serving: _Serving | None = None
+
+    @property
+    def certificates(self) -> CertificateStore | None:
+        """The certificate that is being served, and what became of newer ones; None without TLS."""
+        return self._store
+
+    @property
+    def listen_addresses(self) -> tuple[str, ...]:
+        """Where calls are taken; with the real ports once started."""
+        if self._serving is None:
+            return self._wanted_addresses
+        ports = self._serving.server.ports
+        return tuple(
+            f"{address.rpartition(':')[0]}:{port}"
+            for address, port in zip(self._wanted_addresses, ports, strict=True)
+        )
 
     @property
     def listen_address(self) -> str:
-        """Where calls are taken; with the real port once started (Go: ListenAddr)."""
-        if self._server is None:
-            return self._wanted_address
-        return f"{self._wanted_address.rpartition(':')[0]}:{self._server.port}"
+        """The first address on which calls are taken; with the real port once started (Go: ListenAddr)."""
+        return self.listen_addresses[0]
 
     async def connect(self, name: str, address: str) -> None:
         """Make the agent ``name`` of the runtime at ``address`` an agent of this one (Go: Connect).
@@ -101,116 +121,181 @@ class DistributedRuntime(Runtime):
         Raises:
             AgentAlreadyRegisteredError: the name is taken.
         """
-        if name in self.list():
-            raise AgentAlreadyRegisteredError(name)
         server_name = self._tls.server_name if self._tls is not None else None
         size = self._grpc.max_message_bytes
 
         def make_client() -> AgentClient:
             return AgentClient(address, self._files, server_name, max_message_bytes=size)
 
-        agent = self._remote[name] = RemoteAgent(name, make_client)
-        self.register(name, agent)
+        agent = RemoteAgent(name, address, make_client, self._settings.agent_start_timeout)
+        super().register(name, agent)
+        self._remote[name] = agent
+
+    def register(
+        self, name: str | Agent, agent: Agent | None = None, *, session: SessionConfig | None = None
+    ) -> None:
+        """Add an agent of this process. As :meth:`Runtime.register`."""
+        super().register(name, agent, session=session)
+        if self._serving is not None:
+            self._serving.changed.set()
 
     async def unregister(self, name: str) -> None:
         """Stop and remove a local agent, or close the connection to a remote one (Go: Unregister)."""
-        await super().unregister(name)
         remote = self._remote.pop(name, None)
-        if remote is not None:
-            await remote.stop()
+        try:
+            await super().unregister(name)
+        finally:
+            if remote is not None:
+                await remote.stop()
+            if self._serving is not None:
+                self._serving.changed.set()
 
-    async def start(self) -> None:
-        """Allow calls, also from outside (Go: Start).
-
-        Raises:
-            RuntimeAlreadyStartedError: it was started and not stopped.
-            RuntimeError: the address cannot be bound.
-        """
-        await super().start()
-        self._gate = CallGate(0, self._metrics)
+    async def _open(self) -> None:
+        gate = CallGate(0, self._metrics)
         service = AgentService(
-            agents=_LocalAgents(self, self._remote),
+            agents=_LocalAgents(self, self._is_local, self._calls),
             sessions=_LocalSessions(self._session_manager),
-            gate=self._gate,
+            gate=gate,
             channels=self._channels,
             # Who has a certificate of the trusted CA may call; namespaces are the cluster's notion.
             rules=Rules(Authorizer("", enforced=False), ""),
             metrics=self._metrics,
             on_model_unreachable=lambda: None,
+            tracing=self._tracing,
         )
         credentials = server_credentials(self._store) if self._store is not None else None
-        options = server_options(self._grpc, int(STOP_GRACE_SECONDS))
-        try:
-            self._server = RpcServer(service, self._wanted_address, credentials, options)
-        except RuntimeError:
-            await super().stop()
-            raise
-        await self._server.start()
-        self._reporting = asyncio.create_task(self._report())
+        options = server_options(self._grpc, max(1, round(self._stop_grace)))
+        server = RpcServer(service, self._wanted_addresses, credentials, options)
+        await server.start()
+        self._serving = _Serving(server, service, gate, self._serving_agents)
 
-    async def stop(self) -> None:
+    async def _close(self) -> None:
         """Refuse calls from outside, let running ones end for a moment, then stop as a Runtime does."""
-        server, self._server = self._server, None
-        if server is not None and self._gate is not None and self._reporting is not None:
-            self._gate.draining = True
-            self._channels.close()
-            self._reporting.cancel()
-            stopping = asyncio.create_task(server.stop(STOP_GRACE_SECONDS))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(STOP_GRACE_SECONDS):
-                    await self._gate.wait_idle()
-            await server.stop(0)
-            await stopping
-        await super().stop()
-        for remote in self._remote.values():
-            await remote.stop()
+        serving, self._serving = self._serving, None
+        try:
+            if serving is not None:
+                self._channels.close()
+                await serving.stop(self._stop_grace)
+        finally:
+            try:
+                await super()._close()
+            finally:
+                for remote in tuple(self._remote.values()):
+                    await remote.stop()
 
-    async def send(self, target: str, message: Message) -> None:
-        """Put a message into a channel, here or in the process of a connected agent (Go: Send).
-
-        Raises:
-            ChannelFullError: there was no room in time.
-            RuntimeNotStartedError: the runtime was stopped.
-            RpcError: the other process did not take it.
-        """
+    async def _deliver(self, target: str, message: Message | None, sender: str) -> None:
         remote = self._remote.get(target)
         if remote is None:
-            await super().send(target, message)
-        else:
-            await remote.client.send(target, message, timeout=self._settings.send_timeout)
-            self._messages_sent += 1
+            await super()._deliver(target, message, sender)
+            return
+        await self._forward(remote)
+        await remote.send(message, timeout=self._settings.send_timeout, sender=sender)
+        self._messages_sent += 1
 
     async def recv(self, source: str) -> Message:
         """Take the oldest message out of a channel, here or in the process of a connected agent (Go: Recv).
 
+        A broken connection is made again; no message is lost with it.
+
         Raises:
             RuntimeNotStartedError: the runtime was stopped and the channel is empty.
-            RpcError: the connection to the other process ended.
+            AgentNotReadyError: the other process is not there, for all of ``agent_start_timeout``.
         """
         remote = self._remote.get(source)
-        return await super().recv(source) if remote is None else await remote.receive()
+        if remote is None:
+            return await super().recv(source)
+        await self._forward(remote)
+        return await remote.receive()
+
+    async def _forward(self, remote: RemoteAgent) -> None:
+        """Send what was put into the channel before the agent was connected."""
+        queued = self._channels.take_all(remote.name)
+        while queued:
+            try:
+                await remote.send(queued[0], timeout=self._settings.send_timeout)
+            except BaseException:
+                self._channels.put_back(remote.name, queued)
+                raise
+            queued.pop(0)
+
+    def _is_local(self, name: str) -> bool:
+        return name in self._agents and name not in self._remote
+
+    def _serving_agents(self) -> dict[str, bool]:
+        return {name: self._agents.is_serving(name) for name in self._agents.names() if self._is_local(name)}
+
+
+class _Serving:
+    """What a started runtime has open for other processes."""
+
+    def __init__(
+        self,
+        server: RpcServer,
+        service: AgentService,
+        gate: CallGate,
+        agents: Callable[[], dict[str, bool]],
+    ) -> None:
+        self.server = server
+        self.changed = asyncio.Event()
+        self._service = service
+        self._gate = gate
+        self._agents = agents
+        self._reporting = asyncio.create_task(self._report())
+
+    async def stop(self, grace: float) -> None:
+        """Take no more calls, and cut off after ``grace`` seconds, or when cancelled, what still runs."""
+        self._gate.draining = True
+        self._reporting.cancel()
+        stopping = asyncio.create_task(self.server.stop(grace))
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(grace):
+                    await self._gate.wait_idle()
+        finally:
+            await see_through(self._cut_off(stopping))
+
+    async def _cut_off(self, stopping: asyncio.Task[None]) -> None:
+        await self.server.stop(0)
+        await stopping
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLEAN_UP_SECONDS):
+                await self._gate.wait_idle()
+        self._service.close()
 
     async def _report(self) -> None:
         """Keep the health service truthful: other processes wait for it before they call."""
-        while self._server is not None:
-            local = [name for name in self.list() if name not in self._remote]
-            await self._server.report_health({"": True} | dict.fromkeys(local, True))
-            await asyncio.sleep(REPORT_SECONDS)
+        while True:
+            self.changed.clear()
+            await self.server.report_health({"": True} | self._agents())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REPORT_SECONDS):
+                    await self.changed.wait()
 
 
 class _LocalAgents:
     """The agents of this process, for calls from outside. Connected ones are not passed on."""
 
-    def __init__(self, runtime: Runtime, remote: Mapping[str, RemoteAgent]) -> None:
+    def __init__(self, runtime: Runtime, is_local: Callable[[str], bool], calls: RunningCalls) -> None:
         self._runtime = runtime
-        self._remote = remote
+        self._is_local = is_local
+        self._calls = calls
+        self._configs: dict[str, AgentConfig] = {}
 
     def wanted(self, name: str) -> AgentConfig | None:
         """Return a configuration for an agent that was made in code."""
-        if name in self._remote or name not in self._runtime.list():
+        if not self._is_local(name):
             return None
-        timeout = self._runtime.config().timeout or LONGEST_CALL_SECONDS
-        return AgentConfig(name=name, namespace="", role="custom", timeout_seconds=max(1, round(timeout)))
+        config = self._configs.get(name)
+        if config is None:
+            timeout = self._runtime.config().timeout or LONGEST_CALL_SECONDS
+            config = self._configs[name] = AgentConfig(
+                name=name,
+                namespace="",
+                role="custom",
+                timeout_seconds=max(1, math.ceil(timeout)),
+                session=self._runtime.session_settings(name),
+            )
+        return config
 
     @asynccontextmanager
     async def use(self, name: str) -> AsyncIterator[Callee]:
@@ -218,7 +303,11 @@ class _LocalAgents:
         config = self.wanted(name)
         if config is None:
             raise AgentNotFoundError(name)
-        yield Callee(config, await self._runtime.ready_agent(name))
+        if not self._calls.limited:
+            yield Callee(config, await self._runtime.ready_agent(name))
+            return
+        async with self._calls.place():
+            yield Callee(config, await self._runtime.ready_agent(name))
 
 
 class _LocalSessions:

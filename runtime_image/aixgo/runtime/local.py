@@ -19,8 +19,8 @@ from aixgo.runtime.errors import (
     RuntimeNotStartedError,
 )
 from aixgo.runtime.phases import start_phases
-from aixgo.runtime.registry import Registry
-from aixgo.runtime.running_calls import RunningCalls
+from aixgo.runtime.registry import Registered, Registry
+from aixgo.runtime.running_calls import RunningCall, RunningCalls
 from aixgo.runtime.settings import RuntimeSettings
 from aixgo.runtime.streaming import Emit, Streaming
 from aixgo.runtime.turns import TurnRequest, TurnResult, TurnRunner
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from aixgo.agents.protocol import Agent
+    from aixgo.contract import SessionConfig
     from aixgo.message import Message
     from aixgo.observability.tracing import AttributeValue, Span
     from aixgo.runtime.routing import Routing
@@ -106,9 +107,16 @@ class Runtime:
         """Return how the runtime was made (Go: Config)."""
         return self._settings
 
-    def register(self, name: str | Agent, agent: Agent | None = None) -> None:
+    def register(
+        self, name: str | Agent, agent: Agent | None = None, *, session: SessionConfig | None = None
+    ) -> None:
         """Add an agent, under ``name`` or under its own: ``register("x", agent)`` or ``register(agent)`` (Go:
         Register).
+
+        Args:
+            name: The name that calls are addressed to, or the agent.
+            agent: The agent.
+            session: How the agent uses sessions. None: with the whole history, one turn after the other.
 
         Raises:
             AgentAlreadyRegisteredError: the name is taken.
@@ -120,7 +128,7 @@ class Runtime:
             key = name
         else:
             agent, key = name, name.name
-        self._agents.add(key, agent)
+        self._agents.add(key, agent, session)
 
     async def unregister(self, name: str) -> None:
         """Stop and remove an agent and its channels (Go: Unregister).
@@ -143,6 +151,22 @@ class Runtime:
     def list(self) -> builtins.list[str]:
         """Return the names of all agents, in order (Go: List)."""
         return self._agents.names()
+
+    def session_settings(self, name: str) -> SessionConfig:
+        """Return how an agent uses sessions.
+
+        Raises:
+            AgentNotFoundError: there is none of this name.
+        """
+        return self._agents.find(name).session
+
+    def why_not_ready(self, name: str) -> str | None:
+        """Return why an agent does not answer calls now; None if it does. Starts nothing.
+
+        Raises:
+            AgentNotFoundError: there is none of this name.
+        """
+        return self._agents.why_not_ready(name)
 
     async def ready_agent(self, name: str) -> Agent:
         """Return an agent that has been started, if need be by this call, and is ready.
@@ -365,17 +389,25 @@ class Runtime:
             raise RuntimeNotStartedError
         name = request.agent_name
         registered = self._agents.find(name)
-        with self._span(name, registered.agent):
-            async with self._calls.call(name, self._settings.timeout) as call:
-                agent = await self._agents.ready(registered)
-                runner = self._runner
-                if request.session_id:
-                    runner = TurnRunner(runner.sessions, runner.metrics, runner.tracing, call.commit)
-                try:
-                    return await runner.run(agent, request, emit=emit)
-                except AgentFailedError as error:
-                    _log_failure(name, error)
-                    raise
+        running = self._calls.call(name, self._settings.timeout)
+        with self._span(name, registered.agent), running as call:
+            if not self._calls.limited:
+                return await self._run(registered, request, emit, call)
+            async with self._calls.place():
+                return await self._run(registered, request, emit, call)
+
+    async def _run(
+        self, registered: Registered, request: TurnRequest, emit: Emit | None, call: RunningCall
+    ) -> TurnResult:
+        agent = await self._agents.ready(registered)
+        runner = self._runner
+        if request.session_id:
+            runner = TurnRunner(runner.sessions, runner.metrics, runner.tracing, call.commit)
+        try:
+            return await runner.run(agent, request, registered.session, emit)
+        except AgentFailedError as error:
+            _log_failure(request.agent_name, error)
+            raise
 
     def _span(self, name: str, agent: Agent) -> AbstractContextManager[Span]:
         if not self._tracing.enabled:
@@ -399,6 +431,6 @@ class Runtime:
 
 
 def _log_failure(agent: str, error: AgentFailedError) -> None:
-    """Say that an agent failed, under the id that its caller gets; what it raised is in the caller's error."""
-    if error.__cause__ is not None:
-        _log.warning("agent failed", agent=agent, error_id=error.error_id, error=type(error.__cause__).__name__)
+    """Say that an agent failed, under the id that its caller gets. The caller has what it raised, too."""
+    if (cause := error.__cause__) is not None:
+        _log.warning("agent failed", agent=agent, error_id=error.error_id, error=type(cause).__name__)

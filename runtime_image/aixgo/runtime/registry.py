@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from aixgo.contract import SessionConfig
 from aixgo.runtime.errors import (
     AgentAlreadyRegisteredError,
     AgentNotFoundError,
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
 class Registered:
     """An agent, and how it is running if it is."""
 
-    def __init__(self, name: str, agent: Agent) -> None:
+    def __init__(self, name: str, agent: Agent, session: SessionConfig) -> None:
         self.name = name
         self.agent = agent
+        #: How the agent uses sessions.
+        self.session = session
         self.running: RunningAgent | None = None
         self.starting = asyncio.Lock()
         self.removed = False
@@ -52,15 +55,15 @@ class Registry:
     def __contains__(self, name: object) -> bool:
         return name in self._agents
 
-    def add(self, name: str, agent: Agent) -> None:
-        """Add an agent.
+    def add(self, name: str, agent: Agent, session: SessionConfig | None = None) -> None:
+        """Add an agent. ``session`` says how it uses sessions; None: as every agent does.
 
         Raises:
             AgentAlreadyRegisteredError: the name is taken.
         """
         if name in self._agents:
             raise AgentAlreadyRegisteredError(name)
-        self._agents[name] = Registered(name, agent)
+        self._agents[name] = Registered(name, agent, session or SessionConfig())
 
     def find(self, name: str) -> Registered:
         """Return the agent called ``name``.
@@ -93,6 +96,15 @@ class Registry:
         if registered is None:
             return False
         return registered.running is None or registered.running.why_not_ready is None
+
+    def why_not_ready(self, name: str) -> str | None:
+        """Return why the agent does not answer calls now; None if it does.
+
+        Raises:
+            AgentNotFoundError: there is none.
+        """
+        running = self.find(name).running
+        return "not started" if running is None else running.why_not_ready
 
     async def ready(self, registered: Registered) -> Agent:
         """Return the agent, started if need be, when it is ready.

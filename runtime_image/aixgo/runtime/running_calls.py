@@ -3,68 +3,60 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self
 
 from aixgo.runtime.call_context import CallContext, current_call, enter_call, leave_call
+from aixgo.runtime.deadlines import Deadline, Deadlines
 from aixgo.runtime.errors import CallDeadlineError, RuntimeNotStartedError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from contextvars import Token
     from types import TracebackType
 
 
-class RunningCall:
-    """One call, as an ``async with`` block that its deadline or :meth:`RunningCalls.end` interrupts.
+class RunningCall(Deadline):
+    """One call, as a block that its deadline or :meth:`RunningCalls.end` interrupts.
 
     Neither touches the task of the caller: it gets an error, no cancellation.
 
-    Raises (on entering): CallLoopError. Raises (on leaving): CallDeadlineError, RuntimeNotStartedError.
+    Raises (on leaving): CallDeadlineError, RuntimeNotStartedError.
     """
 
-    def __init__(self, calls: RunningCalls, agent: str, seconds: float | None) -> None:
-        self._calls = calls
-        self._agent = agent
-        self._seconds = seconds
-        self._scope: asyncio.Timeout
-        self._token: Token[CallContext]
-        self._placed = False
-        self._ended = False
-        self._commits = False
-        self.task: asyncio.Task[object] | None = None
+    __slots__ = ("_calls", "_commits", "_context", "_ended", "_seconds", "_token")
 
-    async def __aenter__(self) -> Self:
-        outer = current_call()
-        context = outer.within(self._seconds)
-        context.check_chain()
-        if context is outer and context.deadline is not None:
-            self._seconds = context.remaining()
-        self._scope = asyncio.timeout_at(context.deadline)
-        await self._scope.__aenter__()
-        self.task = asyncio.current_task()
+    def __init__(self, calls: RunningCalls, agent: str, seconds: float | None, outer: CallContext) -> None:
+        outer.check_chain()
+        context = outer.within(seconds)
+        if context is outer:
+            seconds = outer.remaining()
+        super().__init__(calls.deadlines, math.inf if seconds is None else seconds)
+        self._calls = calls
+        self._context = context.into(agent)
+        self._seconds = seconds
+        self._commits = self._ended = False
+        self._token: Token[CallContext]
+
+    @property
+    def task(self) -> asyncio.Task[object]:
+        """The task that works on the call."""
+        return self._task
+
+    def __enter__(self) -> Self:
+        super().__enter__()
         self._calls.add(self)
-        try:
-            places = self._calls.places
-            # A call inside a call uses its place: else agents that call each other would wait for ever.
-            if places is not None and not context.has_place(self._calls):
-                await places.acquire()
-                self._placed = True
-                context = context.placed(self._calls)
-        except BaseException as error:
-            await self.__aexit__(type(error), error, error.__traceback__)
-            raise
-        self._token = enter_call(context.into(self._agent))
+        self._token = enter_call(self._context)
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if hasattr(self, "_token"):
-            leave_call(self._token)
-        if self._placed and self._calls.places is not None:
-            self._calls.places.release()
+        leave_call(self._token)
         self._calls.discard(self)
         try:
-            await self._scope.__aexit__(kind, error, trace)
+            super().__exit__(kind, error, trace)
         except TimeoutError:
             if self._ended:
                 raise RuntimeNotStartedError from None
@@ -72,15 +64,16 @@ class RunningCall:
 
     def commit(self) -> None:
         """Go on without a deadline: what is left is short, and must be done or not done."""
-        if not self._scope.expired():
+        if not self._expired:
             self._commits = True
-            self._scope.reschedule(None)
+            self.disarm()
 
     def end(self) -> None:
         """Interrupt the call."""
-        if not self._commits and not self._scope.expired():
+        if not self._commits and not self._expired:
             self._ended = True
-            self._scope.reschedule(asyncio.get_running_loop().time())
+            self.disarm()
+            self.expire()
 
 
 class RunningCalls:
@@ -88,13 +81,40 @@ class RunningCalls:
 
     def __init__(self, max_concurrent: int = 0) -> None:
         """Make an empty set. More than ``max_concurrent`` calls wait for a place; 0: no limit."""
-        self.places = asyncio.Semaphore(max_concurrent) if max_concurrent > 0 else None
+        self.deadlines = Deadlines()
+        self._places = asyncio.Semaphore(max_concurrent) if max_concurrent > 0 else None
         self._calls: set[RunningCall] = set()
         self._idle: asyncio.Event | None = None
 
-    def call(self, agent: str, seconds: float | None) -> RunningCall:
-        """Return a call of ``agent`` that may take ``seconds``, and no longer than the call it is made in."""
-        return RunningCall(self, agent, seconds)
+    @property
+    def limited(self) -> bool:
+        """Whether calls need a place."""
+        return self._places is not None
+
+    def call(self, agent: str, seconds: float | None, outer: CallContext | None = None) -> RunningCall:
+        """Return a call of ``agent`` that may take ``seconds``, and no longer than the call it is made in.
+
+        Raises:
+            CallLoopError: it came through too many agents.
+        """
+        return RunningCall(self, agent, seconds, current_call() if outer is None else outer)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Wait for a place, and have it inside the block.
+
+        A call inside a call uses its place: else agents that call each other would wait for ever.
+        """
+        context = current_call()
+        if self._places is None or context.has_place(self):
+            yield
+            return
+        async with self._places:
+            token = enter_call(context.placed(self))
+            try:
+                yield
+            finally:
+                leave_call(token)
 
     def add(self, call: RunningCall) -> None:
         """Count a call."""
@@ -109,7 +129,7 @@ class RunningCalls:
     async def end(self) -> None:
         """Interrupt all calls and wait until they are over, but for those in which this was called."""
         me = asyncio.current_task()
-        for call in self._calls:
+        for call in tuple(self._calls):
             if call.task is not me:
                 call.end()
         self._idle = asyncio.Event()

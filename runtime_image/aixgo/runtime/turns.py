@@ -21,6 +21,7 @@ from aixgo.observability.logs import describe_call
 from aixgo.observability.metrics import MetricsCollector, NoMetrics
 from aixgo.observability.tracing import NO_TRACING, Tracing
 from aixgo.runtime.errors import (
+    AgentError,
     AgentFailedError,
     CallLoopError,
     InvalidRequestError,
@@ -288,9 +289,8 @@ class TurnRunner:
         began = time.perf_counter()
         self.metrics.agent_message(request.agent_name, "input")
         try:
-            if (
-                session is not None or has_session()
-            ):  # an agent that is called by another has its own, or none
+            # An agent that is called by another one has its own session or none.
+            if session is not None or has_session():
                 with session_scope(cast("Session | None", session)):
                     output = await _answer(agent, request, session, emit)
             else:
@@ -353,8 +353,10 @@ async def _answer(
     except (ModelError, StorageError, CallLoopError, InvalidRequestError):
         raise
     except Exception as error:
-        # An agent in another process raises what its own runtime would raise.
-        if getattr(agent, "relays_errors", False):
+        # What an agent says of itself is fit for its caller, and so is what an agent in another process says:
+        # it raises what its own runtime would raise.
+        own = isinstance(error, AgentError) and error.agent == request.agent_name
+        if own or getattr(agent, "relays_errors", False):
             raise
         raise AgentFailedError(request.agent_name) from error
 
