@@ -206,7 +206,11 @@ def decode_messages(lines: Sequence[bytes]) -> list[Message]:
     Raises:
         ValueError: one is none.
     """
-    return [message_of(entry) for entry in decode_lines(b"\n".join(lines))]
+    try:
+        entries = orjson.loads(b"[%b]" % b",".join(lines))
+    except orjson.JSONDecodeError:
+        return [decode_message(raw) for raw in lines]
+    return [message_of(entry) for entry in entries]
 
 
 def decode_lines(block: bytes) -> list[dict[str, Any]]:
@@ -218,7 +222,7 @@ def decode_lines(block: bytes) -> list[dict[str, Any]]:
     try:
         entries: list[dict[str, Any]] = orjson.loads(b"[%b]" % block.rstrip().replace(b"\n", b","))
     except orjson.JSONDecodeError:
-        entries = [decode_entry(line) for line in block.split(b"\n") if line.strip()]
+        return [decode_entry(line) for line in block.split(b"\n") if line.strip()]
     return entries
 
 

@@ -45,9 +45,9 @@ class RedisHistory(RedisLeasing):
         size = 0
         for message in append.messages:
             entry_id = new_id()
-            raw = formats.encode_entry(entry_id, "", timestamp, formats.MESSAGE, message.to_dict())
+            raw, digest = formats.message_entry(entry_id, "", timestamp, message)
             head = len('{"id":""') + len(entry_id)
-            args += [entry_id, raw[:head], raw[head:], formats.content_digest(raw, None)]
+            args += [entry_id, raw[:head], raw[head:], digest]
             size += len(raw)
         formats.check_batch(size)
         return await self._change(session_id, "append", args)
@@ -62,7 +62,7 @@ class RedisHistory(RedisLeasing):
         if before is not None:
             last = await self._position(session_id, before)
         _, entries = await self._read(session_id, last, -1 if limit is None else limit)
-        return [formats.decode_message(raw) for raw in entries]
+        return formats.decode_messages(entries)
 
     async def _messages_of_branch(
         self, session_id: str, branch: str, limit: int | None, before: str | None
@@ -70,7 +70,7 @@ class RedisHistory(RedisLeasing):
         snapshot = await self._snapshot(session_id)
         index = snapshot.index(session_id)
         entries = [snapshot.entries[node] for node in index.path(index.find(branch))]
-        messages = [formats.decode_message(raw) for raw in entries]
+        messages = formats.decode_messages(entries)
         if before is not None:
             places = [place for place, message in enumerate(messages) if message.id == before]
             if not places:
@@ -110,7 +110,7 @@ class RedisHistory(RedisLeasing):
         entries = await self._calls.call(work)
         if entries is None:
             return None
-        return [formats.decode_message(raw) for raw in entries]
+        return formats.decode_messages(entries)
 
     async def branches(self, session_id: str) -> list[Branch]:
         """Return all lines of history, the current one first."""

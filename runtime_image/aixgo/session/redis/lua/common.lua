@@ -102,7 +102,10 @@ local function newest(base, tail, length)
   local function full() return #texts >= WINDOW or size >= WINDOW_BYTES end
   local function take(first, last)
     while first < last and not full() do
-      local from = math.max(first, last - 4) -- entries may be large
+      local wanted = WINDOW - #texts
+      -- Entries may be large: only when the newest are not, the others are read at once.
+      if #texts == 0 or size / #texts * WINDOW > WINDOW_BYTES then wanted = math.min(wanted, 4) end
+      local from = math.max(first, last - wanted)
       local block = redis.call('LRANGE', ENTRIES, number(from), number(last - 1))
       for place = last - from, 1, -1 do
         if full() then break end
