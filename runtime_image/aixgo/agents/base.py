@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from aixgo.errors import AixgoError
 from aixgo.observability.logs import get_logger
+from aixgo.runtime.errors import RuntimeNotStartedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,6 +87,9 @@ class WorkingAgent(RoleAgent):
         self._work = asyncio.current_task()
         try:
             await self.work(mailbox)
+        except* RuntimeNotStartedError:
+            # The channels were closed: there is nothing left to do.
+            _log.debug("work ended", agent=self.name)
         finally:
             self._work = None
 
@@ -97,11 +101,16 @@ class WorkingAgent(RoleAgent):
         """Send to all outputs, signed with the agent's name.
 
         An output that takes nothing is logged and keeps nothing from the others.
+
+        Raises:
+            RuntimeNotStartedError: the channels were closed.
         """
         message = message.with_metadata(SENDER, self.name)
         for target in self.outputs:
             try:
                 await mailbox.send(target, message)
+            except RuntimeNotStartedError:
+                raise
             except AixgoError as error:
                 _log.warning("message not sent", agent=self.name, target=target, error=str(error))
 

@@ -194,6 +194,21 @@ async def test_what_cannot_be_aggregated_hurts_nothing_else(runtime: Runtime) ->
     assert result["consensus_level"] == 1.0
 
 
+@pytest.mark.parametrize(
+    ("role", "config"),
+    [("producer", {"interval": "1ms"}), ("aggregator", MAJORITY), ("logger", {})],
+)
+async def test_work_ends_quietly_with_the_channels(role: str, config: dict[str, Any]) -> None:
+    async with Runtime() as runtime:
+        started = Started(runtime, role, inputs=["x"], outputs=["out"], role_config=config)
+        await started.running.start(5)
+    async with asyncio.timeout(5):
+        await started.running._task
+    assert started.running.failure is None
+    assert started.agent.ready()
+    await started.running.stop()
+
+
 async def test_classifications_are_votes_for_their_category(runtime: Runtime) -> None:
     config = {**MAJORITY, "timeout_ms": 60_000}
     async with Started(runtime, "aggregator", inputs=["x", "y"], outputs=["out"], role_config=config):
