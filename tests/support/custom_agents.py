@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -42,6 +43,12 @@ async def count(message: Message) -> str:
 async def fail(message: Message) -> str:
     """Raise what must not reach the caller."""
     raise ValueError(f"cannot read /etc/aixgo/secrets/key at 10.0.0.1: {text_of(message)}")
+
+
+async def blab(message: Message) -> str:
+    """Log what must not reach the log, as a careless agent does."""
+    logging.getLogger("users.agent").warning("got %s", text_of(message), extra={"seen": text_of(message)})
+    return "done"
 
 
 async def wait(message: Message) -> str:
@@ -93,6 +100,24 @@ class NeverStarts:
         return message
 
     async def stop(self) -> None: ...
+
+    def ready(self) -> bool:
+        return False
+
+
+class Unstartable:
+    """Cannot start."""
+
+    name, role = "unstartable", "custom"
+
+    async def start(self) -> None:
+        raise ValueError("cannot start")
+
+    async def execute(self, message: Message) -> Message:
+        return message
+
+    async def stop(self) -> None:
+        pass
 
     def ready(self) -> bool:
         return False

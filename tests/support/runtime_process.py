@@ -22,7 +22,8 @@ from pathlib import Path
 from aixgo.contract import RuntimePaths
 from aixgo.server.main import run
 root = Path(sys.argv[1])
-sys.exit(run(RuntimePaths.under(root), host="127.0.0.1", termination_log=root / "termination-log"))
+paths, log = RuntimePaths.under(root), root / "termination-log"
+sys.exit(run(paths, host="127.0.0.1", log_level=sys.argv[2], termination_log=log))
 """
 START_SECONDS = 60.0
 REPOSITORY = Path(__file__).parents[2]
@@ -74,8 +75,11 @@ class RuntimeFiles:
 class RuntimeProcess:
     """``async with RuntimeProcess(files) as runtime:`` is listening; killed at the end if it still runs."""
 
-    def __init__(self, files: RuntimeFiles, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, files: RuntimeFiles, env: dict[str, str] | None = None, *, log_level: str = "info"
+    ) -> None:
         self.files = files
+        self._log_level = log_level
         self.grpc_port = self.admin_port = 0
         self.log: list[dict[str, Any]] = []
         self.output: list[str] = []
@@ -107,6 +111,7 @@ class RuntimeProcess:
             "-c",
             SERVE,
             str(self.files.root),
+            self._log_level,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env=self._env,

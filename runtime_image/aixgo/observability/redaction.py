@@ -14,6 +14,8 @@ SHORTEST = 8
 #: So many are remembered, the newest; a key that is replaced every minute must not fill the memory.
 MOST = 500
 REPLACEMENT = "[redacted]"
+#: What may stand before a token in an HTTP header.
+SCHEMES = ("basic", "bearer", "token")
 
 _secrets: dict[str, None] = {}
 #: The same, the longest first: one may be the beginning of another.
@@ -22,7 +24,9 @@ _by_length: list[str] = []
 
 def remember_secret(value: str) -> None:
     """Keep ``value``, and each of its lines, out of the logs from now on."""
-    for part in (value.strip(), *value.splitlines()):
+    words = value.split()
+    token = words[1] if len(words) == 2 and words[0].lower() in SCHEMES else ""
+    for part in (value, token, *value.splitlines()):
         text = part.strip()
         if len(text) < SHORTEST or text.startswith("-----"):
             continue
