@@ -85,22 +85,46 @@ class AgentCalls:
             AgentNotFoundError: there is neither such an agent here nor a route to one.
             AixgoError: the call failed.
         """
-        agents = self._agents
-        local = agents.wanted(target.name) if agents is not None else None
-        if agents is not None and local is not None and local.namespace == target.namespace:
-            return await self._call_here(agents, target.name, message)
+        local = self._agents.wanted(target.name) if self._agents is not None else None
+        if local is not None and local.namespace == target.namespace:
+            return await self.call_here(target.name, message)
         route = self._routes.get((target.namespace, target.name))
         if route is None:
             raise AgentNotFoundError(target.name)
         return await self._call_there(route, message)
 
-    async def _call_here(self, agents: Agents, name: str, message: Message) -> Message:
+    async def call_here(self, name: str, message: Message) -> Message:
+        """Call an agent of this process.
+
+        Raises:
+            AgentNotFoundError: there is no such agent.
+            AixgoError: the call failed.
+        """
+        if self._agents is None:
+            raise AgentNotFoundError(name)
         runner = TurnRunner(None, self._metrics, self._tracing)
-        async with agents.use(name) as callee:
+        async with self._agents.use(name) as callee:
             # It has no place of its own among the concurrent calls: the call that waits for it has one.
             with self._running.call(name, callee.config.timeout_seconds):
                 request = TurnRequest(name, message)
                 return (await runner.run(callee.agent, request, callee.config.session)).output
+
+    def is_elsewhere(self, namespace: str, name: str) -> bool:
+        """Say whether this is an agent of another runtime to which there is a route."""
+        here = self._agents is not None and self._agents.wanted(name) is not None
+        return not here and (namespace, name) in self._routes
+
+    async def send(self, namespace: str, name: str, message: Message | None, *, sender: str) -> None:
+        """Put a message into the channel of an agent of another runtime.
+
+        Raises:
+            AgentNotFoundError: there is no route to it.
+            RpcError: it did not arrive.
+        """
+        route = self._routes.get((namespace, name))
+        if route is None:
+            raise AgentNotFoundError(name)
+        await self._client(route).send(name, message, sender=sender)
 
     async def _call_there(self, route: RouteConfig, message: Message) -> Message:
         try:

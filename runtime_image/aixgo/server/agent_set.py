@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from aixgo.agents.services import AgentServices
+    from aixgo.runtime.pump import InputPump
+    from aixgo.server.agent_channels import AgentChannels
     from aixgo.server.secret_files import SecretFiles
 
 #: How long an agent may take until it is ready, in seconds (Go: AgentStartTimeout).
@@ -54,6 +56,8 @@ class HostedAgent:
         self.served: Shared[Served] | None = None
         self.load_error: str | None = None
         self.loading: asyncio.Task[None] | None = None
+        #: Reads the inputs, if the agent does not by itself.
+        self.pump: InputPump | None = None
 
     @property
     def suspended(self) -> bool:
@@ -96,6 +100,7 @@ class AgentSet:
         model_error: Callable[[AgentConfig], str | None],
         on_change: Callable[[], None],
         services: AgentServices | None = None,
+        channels: AgentChannels | None = None,
     ) -> None:
         """Make an empty set.
 
@@ -104,7 +109,9 @@ class AgentSet:
             model_error: Says why the model of an agent is not reachable; None if it is, as far as known.
             on_change: Called after an agent was loaded, or could not be.
             services: What agents get from the runtime.
+            channels: Their inputs and outputs; None: they have none.
         """
+        self._channels = channels
         self._services = services
         self._secrets = secrets
         self._model_error = model_error
@@ -136,6 +143,8 @@ class AgentSet:
         Calls that are running end on the agent that they began on.
         """
         wanted = {config.name: config for config in configs}
+        if self._channels is not None:
+            self._channels.apply(wanted.values())
         for name in self._agents.keys() - wanted.keys():
             self._remove(self._agents.pop(name))
         for name, config in wanted.items():
@@ -209,6 +218,7 @@ class AgentSet:
             return
         old, hosted.served = hosted.served, Shared(Served(config, running), self._close_agent)
         hosted.load_error = None
+        self._connect(hosted, config, running)
         _log.info("agent loaded", agent=config.name, revision=config.revision, role=config.role)
         self._on_change()
         if old is not None:
@@ -218,6 +228,8 @@ class AgentSet:
         # Imports take seconds; the calls of other agents must not wait for them.
         await asyncio.to_thread(_import_ahead, config)
         running = RunningAgent(config.name, build_agent(config, self._secrets.read, self._services))
+        if self._channels is not None:
+            running.bind(self._channels.mailbox(config))
         try:
             await running.start(START_TIMEOUT_SECONDS)
         except TimeoutError as error:
@@ -234,7 +246,16 @@ class AgentSet:
             hosted.loading.cancel()
         self._retire(hosted)
 
+    def _connect(self, hosted: HostedAgent, config: AgentConfig, running: RunningAgent) -> None:
+        """Let the agent that is served now read its inputs, in place of the one before."""
+        if self._channels is not None:
+            old, hosted.pump = hosted.pump, self._channels.begin(config, running.agent)
+            self._channels.end(old, float(config.timeout_seconds))
+
     def _retire(self, hosted: HostedAgent) -> None:
+        if self._channels is not None:
+            self._channels.end(hosted.pump, float(hosted.wanted.timeout_seconds))
+            hosted.pump = None
         old, hosted.served = hosted.served, None
         if old is not None:
             old.retire()
@@ -277,7 +298,7 @@ def _import_ahead(config: AgentConfig) -> None:
         modules.append((config.handler or "").partition(":")[0])
     elif config.model is not None:
         # An aggregator that votes needs no model.
-        module = "synthesis" if config.role == "aggregator" else config.role
+        module: str = "synthesis" if config.role == "aggregator" else config.role
         if needs_model(config.role, config.role_config):
             modules.append(f"aixgo.agents.{module}")
         if config.model.provider == "anthropic":

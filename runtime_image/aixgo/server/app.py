@@ -25,6 +25,7 @@ from aixgo.runtime.channels import Channels
 from aixgo.runtime.gate import CallGate
 from aixgo.server.admin import AdminServer
 from aixgo.server.agent_calls import AgentCalls
+from aixgo.server.agent_channels import AgentChannels
 from aixgo.server.agent_set import AgentSet
 from aixgo.server.backends import session_secrets
 from aixgo.server.configuration import ConfigurationError, load_configuration
@@ -104,7 +105,8 @@ class RuntimeServer:
             paths.tls if config.tls.mode == "Mutual" else None, self.metrics, self._tracing or NO_TRACING
         )
         services = AgentServices(policy, local, self.metrics, secrets.headers, self._calls)
-        self._agents = AgentSet(secrets, self._probe.error, self._agents_changed, services)
+        self._inputs = AgentChannels(self._channels, self._calls)
+        self._agents = AgentSet(secrets, self._probe.error, self._agents_changed, services, self._inputs)
         self._calls.serve(self._agents)
         self._sessions = Sessions(paths, secrets, self._changed.set)
         self._certificates: CertificateStore | None = None
@@ -172,6 +174,7 @@ class RuntimeServer:
         seconds = float(self._config.limits.drain_timeout_seconds)
         _log.info("draining", in_flight=self._gate.in_flight, timeout_seconds=seconds)
         self._gate.draining = True
+        pumping = asyncio.create_task(self._inputs.stop(seconds))
         self._channels.close()
         await self._rpc.report_health({"": False})
         # From here on clients are told to go elsewhere; what runs may end.
@@ -180,6 +183,7 @@ class RuntimeServer:
         try:
             async with asyncio.timeout(seconds):
                 await self._gate.wait_idle()
+                drained = await pumping
         except TimeoutError:
             drained = False
             _log.warning("calls were cut off", in_flight=self._gate.in_flight)
@@ -198,6 +202,7 @@ class RuntimeServer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._inputs.stop(0)
         await self._agents.close()
         await self._calls.close()
         await self._sessions.close()
