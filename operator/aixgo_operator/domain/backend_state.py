@@ -62,7 +62,7 @@ def backend_status(
     trouble = observation.reconcile_error or observation.purge_error
     if trouble is not None:
         verdicts.append(degraded(Reason.RECONCILE_ERROR, trouble))
-    stalled = not verdicts[0].holds
+    stalled = not verdicts[0].holds or observation.stuck
     status: dict[str, Any] = {
         "observedGeneration": backend.generation,
         "conditions": write(

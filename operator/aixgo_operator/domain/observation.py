@@ -93,6 +93,8 @@ class RuntimeObservation:
     certificate: CertificateObservation | None = None
     #: An error of the reconcile itself, such as an API server that refuses an object; in plain words.
     reconcile_error: str | None = None
+    #: The error does not pass by itself: somebody has to change something.
+    stuck: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,4 +141,6 @@ class BackendObservation:
     consumers_error: str | None = None
     #: Reason in plain words why a purge on deletion is not done yet.
     purge_error: str | None = None
+    #: As of a runtime.
     reconcile_error: str | None = None
+    stuck: bool = False

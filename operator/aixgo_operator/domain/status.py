@@ -58,7 +58,7 @@ def runtime_status(
         verdicts.append(degraded(Reason.RECONCILE_ERROR, observation.reconcile_error))
     elif (outage := runtime_state.partial_outage(resolved, observation)) is not None:
         verdicts.append(degraded(Reason.PARTIAL_OUTAGE, outage))
-    stalled = not verdicts[0].holds or ready.reason == Reason.PROGRESS_DEADLINE_EXCEEDED
+    stalled = not verdicts[0].holds or observation.stuck or ready.reason == Reason.PROGRESS_DEADLINE_EXCEEDED
     reconciling = not ready.holds and ready.reason != Reason.SUSPENDED
     generation = resolved.runtime.generation
     status: Status = {

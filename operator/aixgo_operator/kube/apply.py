@@ -13,8 +13,9 @@ from aixgo_operator.api.constants import (
     LABEL_MANAGED_BY,
     LABEL_SESSION_BACKEND,
 )
+from aixgo_operator.kube import immutable
 from aixgo_operator.kube.diff import differences, manifest_hash
-from aixgo_operator.kube.errors import ConflictError
+from aixgo_operator.kube.errors import ConflictError, InvalidError
 from aixgo_operator.kube.resources import CLAIMS, resource_of
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class ApplyResult:
     conflicts: list[ChildKey] = field(default_factory=list)
     #: Children in the way that are being deleted: try again soon.
     waiting: list[ChildKey] = field(default_factory=list)
+    #: What the API server refuses for good, in plain words. The other children were applied all the same.
+    refused: list[InvalidError] = field(default_factory=list)
 
     @property
     def changed(self) -> bool:
@@ -118,11 +121,15 @@ class Applier:
         """Make the children of ``owner`` what ``desired`` says, and delete its other children but those in
         ``keep``.
 
-        Raises ApiError when a write fails for good; what was written before stays.
+        Raises ApiError when a write fails; what was written before stays. One that is refused (422) holds
+        up no other.
         """
         result = ApplyResult()
         for manifest in sorted(desired, key=lambda item: _ORDER.get(item["kind"], 4)):
-            await self._apply_one(owner, manifest, result)
+            try:
+                await self._apply_one(owner, manifest, result)
+            except InvalidError as error:
+                result.refused.append(immutable.explain(manifest, error))
         if not prune:
             return result
         wanted = {ChildKey(item["kind"], item["metadata"]["name"]) for item in desired} | set(keep)
@@ -151,8 +158,44 @@ class Applier:
         elif observed["metadata"].get("deletionTimestamp"):
             result.waiting.append(key)
         elif self._differs(body, observed):
-            metadata["uid"] = observed["metadata"]["uid"]  # a precondition: not an object that took its place
-            await self._write(body, key, result, force=True)
+            try:
+                # The uid is a precondition: not an object that took its place.
+                await self._write(_with_uid(body, observed), key, result, force=True)
+            except InvalidError as error:
+                if not await self._replace(body, observed, error, key, result):
+                    raise
+            except ConflictError:
+                await self._look_again(observed)
+                result.waiting.append(key)
+
+    async def _look_again(self, observed: Manifest) -> None:
+        """Bring the cache up to date: an event may have been missed while the watches started."""
+        metadata = observed["metadata"]
+        found = await self._client.get(resource_of(observed), metadata["namespace"], metadata["name"])
+        if found is None or found["metadata"]["uid"] != metadata["uid"]:
+            self._children.discard(observed)
+        if found is not None:
+            self._children.put(found)
+
+    async def _replace(
+        self, body: Manifest, observed: Manifest, error: InvalidError, key: ChildKey, result: ApplyResult
+    ) -> bool:
+        """Make an object anew that cannot be changed, if nobody loses anything by it."""
+        repair = immutable.repair_of(body, observed, error)
+        if repair is None:
+            return False
+        metadata = observed["metadata"]
+        log.warning("made anew", extra={"object": f"{key.kind} {metadata['namespace']}/{key.name}"})
+        orphan = repair is immutable.Repair.ORPHAN
+        await self._client.delete(
+            resource_of(body), metadata["namespace"], key.name, uid=metadata["uid"], orphan=orphan
+        )
+        if orphan:
+            result.waiting.append(key)  # the garbage collector lets its pods go first
+            return True
+        self._children.discard(observed)
+        await self._create(body, key, result)
+        return True
 
     async def _create(self, body: Manifest, key: ChildKey, result: ApplyResult) -> None:
         try:
@@ -196,6 +239,10 @@ def stamped(manifest: Manifest) -> Manifest:
     body = manifest | {"metadata": metadata}
     annotations[ANNOTATION_APPLIED_HASH] = manifest_hash(_without_secrets(body))
     return body
+
+
+def _with_uid(body: Manifest, observed: Manifest) -> Manifest:
+    return body | {"metadata": body["metadata"] | {"uid": observed["metadata"]["uid"]}}
 
 
 def controller_of(manifest: Manifest) -> dict[str, Any] | None:

@@ -69,8 +69,13 @@ class KubeClient(Protocol):
     ) -> Manifest | None:
         """Server-side apply of the whole ``/status``. Returns None when the object is gone."""
 
-    async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str) -> None:
-        """Delete the object in the background if it still has that uid. An object that is gone is fine."""
+    async def delete(
+        self, resource: Resource, namespace: str, name: str, *, uid: str, orphan: bool = False
+    ) -> None:
+        """Delete the object in the background if it still has that uid. An object that is gone is fine.
+
+        ``orphan``: what it controls stays.
+        """
 
     async def annotate(
         self, resource: Resource, namespace: str, name: str, annotations: Mapping[str, str | None]
@@ -227,12 +232,14 @@ class ApiServerClient:
         except NotFoundError:
             return None
 
-    async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str) -> None:
+    async def delete(
+        self, resource: Resource, namespace: str, name: str, *, uid: str, orphan: bool = False
+    ) -> None:
         """See :meth:`KubeClient.delete`."""
         body = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
-            "propagationPolicy": "Background",
+            "propagationPolicy": "Orphan" if orphan else "Background",
             "preconditions": {"uid": uid},
         }
         try:

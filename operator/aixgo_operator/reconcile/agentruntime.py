@@ -25,6 +25,7 @@ from aixgo_operator.kube.apply import ApplyResult
 from aixgo_operator.kube.resources import CONFIG_MAPS, DEPLOYMENTS, SECRETS
 from aixgo_operator.pki.issue import LeafRequest
 from aixgo_operator.reconcile.certificates import observe_leaf, observe_secret
+from aixgo_operator.reconcile.describe import describe
 from aixgo_operator.reconcile.keys import Key
 from aixgo_operator.reconcile.observe import (
     observe_deployment,
@@ -105,7 +106,11 @@ async def reconcile_runtime(context: Context, key: Key) -> Requeue:
         )
 
     observation = await _observe(context, resolved, references, rendered, certificates)
+    if applied.refused:
+        observation = replace(observation, reconcile_error=describe(*applied.refused), stuck=True)
     settled = await _conclude(context, manifest, resolved, observation)
+    if applied.refused:
+        raise applied.refused[0]  # told already; the queue tries again with growing pauses
     return _requeue(context, key, settled=settled and not applied.waiting, due=certificates.due)
 
 

@@ -15,9 +15,8 @@ from aixgo_operator.api.constants import (
     MANAGED_BY,
 )
 from aixgo_operator.kube.apply import Applier
-from aixgo_operator.kube.errors import ApiError, ConflictError, ForbiddenError, NotLeadingError
+from aixgo_operator.kube.errors import ApiError, ConflictError, ForbiddenError, InvalidError, NotLeadingError
 from aixgo_operator.kube.resources import CONFIG_MAPS, OUR_KINDS, SECRETS, with_type
-from aixgo_operator.pki.errors import PKIError
 from aixgo_operator.reconcile import agentruntime, sessionbackend, triggers
 from aixgo_operator.reconcile.agent import reconcile_agent
 from aixgo_operator.reconcile.authority import AuthorityReconciler, authority_key
@@ -25,6 +24,7 @@ from aixgo_operator.reconcile.cache import Cache, ref_of
 from aixgo_operator.reconcile.certificates import CertificateKeeper
 from aixgo_operator.reconcile.collect import Collector
 from aixgo_operator.reconcile.context import Context
+from aixgo_operator.reconcile.describe import describe
 from aixgo_operator.reconcile.keys import Key
 from aixgo_operator.reconcile.metrics import Metrics
 from aixgo_operator.reconcile.referenced import ReferencedObjects
@@ -48,6 +48,9 @@ _PATIENCE: Final = 3
 #: Seconds until a namespace that is being deleted is looked at again.
 _TERMINATING: Final = 10.0
 _NOT_LEADING: Final = 1.0
+#: Seconds until the cluster is read again after the start: what went between the first reading and the first
+#: word of the watches is told by nobody.
+_FIRST_RESYNC: Final = 15.0
 #: Objects that are taken in without letting anything else run.
 _BATCH: Final = 100
 
@@ -157,8 +160,10 @@ class Engine:
                 self.queue.add(Key(*ref_of(manifest)), after=after)
 
     async def _resync_forever(self) -> None:
+        pause = min(_FIRST_RESYNC, self._context.settings.resync_seconds)
         while True:
-            await asyncio.sleep(self._context.settings.resync_seconds)
+            await asyncio.sleep(pause)
+            pause = self._context.settings.resync_seconds
             try:
                 await self.resync()
             except ApiError as error:
@@ -174,6 +179,8 @@ class Engine:
                 return Requeue(_TERMINATING)
             await self._report(key, error)
             raise
+        except InvalidError:
+            raise  # told in the status, with everything else as it is
         except Exception as error:
             await self._report(key, error)
             raise
@@ -203,13 +210,3 @@ class Engine:
                 await sessionbackend.report_error(self._context, key, message)
         except Exception as second:  # noqa: BLE001  the first error is the one to raise
             log.warning("error not reported", extra={"key": str(key), "error": repr(second)})
-
-
-def describe(error: Exception) -> str:
-    """Return an error in plain words for a status; nothing of a traceback, and nothing that could be a
-    secret."""
-    if isinstance(error, ApiError):
-        return f"the API server said: {error}"
-    if isinstance(error, PKIError):
-        return f"certificates: {error}"
-    return f"internal error ({type(error).__name__}): see the operator's log"

@@ -27,6 +27,7 @@ from aixgo_operator.kube.errors import ConflictError
 from aixgo_operator.kube.resources import CLAIMS, CONFIG_MAPS, SECRETS, SESSION_BACKENDS, STATEFUL_SETS
 from aixgo_operator.pki.issue import LeafRequest
 from aixgo_operator.probe.redis_info import ProbeError, RedisEndpoint
+from aixgo_operator.reconcile.describe import describe
 from aixgo_operator.reconcile.observe import (
     observe_claim,
     observe_pod,
@@ -101,7 +102,11 @@ async def reconcile_backend(context: Context, key: Key) -> Requeue:
         snapshot = replace(await context.collector.backend(backend), name_conflicts=snapshot.name_conflicts)
 
     observation = await _observe(context, resolved, snapshot, rendered)
+    if applied.refused:
+        observation = replace(observation, reconcile_error=describe(*applied.refused), stuck=True)
     status = await _conclude(context, manifest, resolved, observation)
+    if applied.refused:
+        raise applied.refused[0]  # told already; the queue tries again with growing pauses
     settled = is_ready(status) and not applied.waiting
     attempts = 0 if settled else context.attempts.get(key, 0) + 1
     context.attempts[key] = attempts

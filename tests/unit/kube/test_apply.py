@@ -64,8 +64,10 @@ class Client:
         )
         return self.store(manifest)
 
-    async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str) -> None:
-        self.calls.append(f"delete {name}")
+    async def delete(
+        self, resource: Resource, namespace: str, name: str, *, uid: str, orphan: bool = False
+    ) -> None:
+        self.calls.append(f"{'orphan' if orphan else 'delete'} {name}")
         assert self.objects.pop((resource.kind, name))["metadata"]["uid"] == uid
 
 
