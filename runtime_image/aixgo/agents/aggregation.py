@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import orjson
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from aixgo.message import Message
 
 #: Comparing every pair takes time; more inputs belong into several aggregators.
-MAX_INPUTS: Final = 256
+MAX_INPUTS: Final = 128
+MAX_CHARACTERS: Final = 1_000_000
+MAX_DIMENSIONS: Final = 4096
 #: The keys of payloads that hold what an agent has to say, the first that is there.
 _CONTENT_KEYS: Final = ("content", "text", "aggregated_content")
 
@@ -50,7 +53,7 @@ class AgentInput(BaseModel):
     #: None or 0: not given.
     confidence: Annotated[float, Field(ge=0, le=1)] | None = None
     #: A vector of the sender's; used if all inputs have one of the same length.
-    embedding: tuple[float, ...] | None = None
+    embedding: Annotated[tuple[float, ...], Field(max_length=MAX_DIMENSIONS)] | None = None
 
     @field_validator("content", mode="before")
     @classmethod
@@ -121,23 +124,36 @@ class Gathering:
             kept = [kept[place] for place in sorted(places[: config.max_input_sources])]
         self.inputs = kept
         self.weights = [self._weight(item) for item in kept]
-        self.similarities = Similarities([item.content for item in kept], [item.embedding for item in kept])
 
     @property
     def sources(self) -> list[str]:
         """The names of the agents whose inputs count."""
         return [item.agent_name for item in self.inputs]
 
+    # What follows compares every pair, at the first use: up to a second for the largest inputs.
+
+    @cached_property
+    def similarities(self) -> Similarities:
+        """How alike the inputs are."""
+        return Similarities([item.content for item in self.inputs], [item.embedding for item in self.inputs])
+
+    @cached_property
     def clusters(self) -> list[Cluster]:
-        """Return the inputs grouped by ``semantic_similarity_threshold``."""
+        """The inputs grouped by ``semantic_similarity_threshold``."""
         return self.similarities.clusters(self.config.semantic_similarity_threshold)
 
-    def consensus_level(self, clusters: Sequence[Cluster] = ()) -> float:
-        """Return how alike the inputs are, weighted: from 0 to 1. Members of one cluster count as equal."""
+    @cached_property
+    def consensus_level(self) -> float:
+        """How alike the inputs are, weighted: from 0 to 1.
+
+        For the semantic strategy members of one cluster count as equal.
+        """
+        clusters = self.clusters if self.config.aggregation_strategy == "semantic" else ()
         return self.similarities.agreement(self.weights, clusters)
 
+    @cached_property
     def contributions(self) -> list[Contribution]:
-        """Return the inputs without duplicates, what agents agree on with the sum of their weights."""
+        """The inputs without duplicates; what agents agree on has the sum of their weights."""
         options: dict[str, list[int]] = {}
         for place, option in enumerate(self._options()):
             options.setdefault(option, []).append(place)
@@ -177,7 +193,7 @@ class Gathering:
     def _options(self, *, equal_texts: bool = False) -> list[str]:
         """Return for each input a text that inputs which count as the same have in common."""
         if self.config.deduplication_method == "semantic":
-            first = {member: cluster.members[0] for cluster in self.clusters() for member in cluster.members}
+            first = {member: cluster.members[0] for cluster in self.clusters for member in cluster.members}
             return [normalized(self.inputs[first[place]].content) for place in range(len(self.inputs))]
         if equal_texts or self.config.deduplication_method != "none":
             return [normalized(item.content) for item in self.inputs]
@@ -205,7 +221,10 @@ def read_inputs(message: Message) -> tuple[list[AgentInput], str]:
         raise InvalidRequestError("input", "no inputs to aggregate")
     if len(items) > MAX_INPUTS:
         raise InvalidRequestError("input", f"more than {MAX_INPUTS} inputs")
-    return [_read_input(item, place) for place, item in enumerate(items)], question
+    inputs = [_read_input(item, place) for place, item in enumerate(items)]
+    if sum(len(item.content) for item in inputs) > MAX_CHARACTERS:
+        raise InvalidRequestError("input", f"the inputs have more than {MAX_CHARACTERS} characters")
+    return inputs, question
 
 
 def input_of(message: Message, agent_name: str) -> AgentInput:

@@ -88,9 +88,12 @@ class AggregatorAgent(WorkingAgent):
         """Return the result of these inputs; errors as in :meth:`execute`."""
         begun = time.perf_counter()
         gathering = Gathering(inputs, self.config, question)
+        # Comparing texts takes its time; the calls of other agents must not wait for it.
         if self._synthesis is None:
-            result = self._vote(gathering)
+            compares = self.config.deduplication_method == "semantic"
+            result = await asyncio.to_thread(self._vote, gathering) if compares else self._vote(gathering)
         else:
+            await asyncio.to_thread(_measure, gathering)
             result = await self._synthesize(gathering, self._synthesis)
         result.processing_time_ms = round((time.perf_counter() - begun) * 1000)
         return result
@@ -110,10 +113,9 @@ class AggregatorAgent(WorkingAgent):
         )
 
     async def _synthesize(self, gathering: Gathering, synthesizer: Synthesizer) -> AggregationResult:
-        clusters = gathering.clusters() if self.config.aggregation_strategy == "semantic" else []
-        level = gathering.consensus_level(clusters)
-        written, tokens = await synthesizer.write(gathering, clusters, level)
-        names = gathering.sources
+        written, tokens = await synthesizer.write(gathering)
+        level, names = gathering.consensus_level, gathering.sources
+        clusters = gathering.clusters if self.config.aggregation_strategy == "semantic" else []
         return AggregationResult(
             aggregated_content=written.aggregated_content,
             sources=names,
@@ -184,3 +186,7 @@ class AggregatorAgent(WorkingAgent):
             return True
         # A single input may be a topic of many senders: only time tells.
         return len(self.inputs) > 1 and len(heard) == len(set(self.inputs))
+
+
+def _measure(gathering: Gathering) -> tuple[object, ...]:
+    return gathering.consensus_level, gathering.contributions

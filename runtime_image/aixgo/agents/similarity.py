@@ -7,6 +7,7 @@ without a common word are unlike. Whoever needs more sends embeddings.
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-K = TypeVar("K", int, str)
+P = TypeVar("P")
 
 _WORD: Final = re.compile(r"\w+")
 #: How many terms name a cluster.
@@ -41,10 +42,9 @@ class Similarities:
         self._terms = [terms(text) for text in texts]
         vectors = [vector for vector in embeddings if vector]
         if len(vectors) == len(texts) and len({len(vector) for vector in vectors}) == 1:
-            points = [dict(enumerate(vector)) for vector in vectors]
-            self._matrix = _pairs(len(texts), lambda i, j: cosine(points[i], points[j]))
+            self._matrix = _pairs([_unit(vector) for vector in vectors], _dot)
         else:
-            self._matrix = _pairs(len(texts), lambda i, j: cosine(self._terms[i], self._terms[j]))
+            self._matrix = _pairs([_unit_terms(counts) for counts in self._terms], _dot_terms)
 
     def __len__(self) -> int:
         return len(self._terms)
@@ -81,21 +81,22 @@ class Similarities:
                     break
             else:
                 groups.append([text])
-        return [Cluster(tuple(group), self._inside(group), self._concept(group)) for group in groups]
+        everywhere = Counter(term for counts in self._terms for term in counts)
+        return [
+            Cluster(tuple(group), self._inside(group), self._concept(group, everywhere)) for group in groups
+        ]
 
     def _inside(self, group: Sequence[int]) -> float:
         pairs = [self.of(i, j) for place, i in enumerate(group) for j in group[:place]]
         return sum(pairs) / len(pairs) if pairs else 1.0
 
-    def _concept(self, group: Sequence[int]) -> str:
-        inside: Counter[str] = Counter()
-        outside: Counter[str] = Counter()
-        for text, counts in enumerate(self._terms):
-            (inside if text in group else outside).update(counts.keys())
+    def _concept(self, group: Sequence[int], everywhere: Counter[str]) -> str:
+        inside = Counter(term for text in group for term in self._terms[text])
         others = len(self) - len(group)
 
         def distinctive(term: str) -> float:
-            return inside[term] / len(group) - (outside[term] / others if others else 0.0)
+            outside = everywhere[term] - inside[term]
+            return inside[term] / len(group) - (outside / others if others else 0.0)
 
         ranked = sorted(inside, key=lambda term: (-round(distinctive(term), 9), -len(term), term))
         return " ".join(ranked[:_CONCEPT_TERMS])
@@ -106,25 +107,41 @@ def terms(text: str) -> Counter[str]:
     return Counter(_WORD.findall(text.casefold()))
 
 
-def cosine(first: Mapping[K, float], second: Mapping[K, float]) -> float:
-    """Return the cosine of two vectors, at least 0. Two empty ones are equal."""
-    if not first and not second:
-        return 1.0
-    length = math.sqrt(_dot(first, first)) * math.sqrt(_dot(second, second))
-    # Rounded, so that equal directions are exactly 1.
-    return round(min(1.0, max(0.0, _dot(first, second) / length)), 9) if length > 0 else 0.0
-
-
 def nearest(query: str, texts: Sequence[str], count: int) -> list[int]:
     """Return the places of the ``count`` texts that are most like ``query``, the nearest first."""
-    wanted = terms(query)
-    ranked = sorted(range(len(texts)), key=lambda place: (-cosine(wanted, terms(texts[place])), place))
-    return ranked[:count]
+    wanted = _unit_terms(terms(query))
+    alike = [_fraction(_dot_terms(wanted, _unit_terms(terms(text)))) for text in texts]
+    return sorted(range(len(texts)), key=lambda place: (-alike[place], place))[:count]
 
 
-def _pairs(count: int, similarity: Callable[[int, int], float]) -> list[list[float]]:
-    return [[1.0 if i == j else similarity(i, j) for j in range(i + 1)] for i in range(count)]
+def _pairs(points: Sequence[P], dot: Callable[[P, P], float]) -> list[list[float]]:
+    """Return the lower half of the matrix of all products. Equal points, empty ones too, are alike."""
+    return [
+        [1.0 if point == other else _fraction(dot(point, other)) for other in points[: place + 1]]
+        for place, point in enumerate(points)
+    ]
 
 
-def _dot(first: Mapping[K, float], second: Mapping[K, float]) -> float:
-    return math.fsum(value * second.get(key, 0.0) for key, value in first.items())
+def _unit(vector: Sequence[float]) -> list[float]:
+    length = math.hypot(*vector)
+    return [value / length for value in vector] if length > 0 else [0.0] * len(vector)
+
+
+def _unit_terms(counts: Mapping[str, int]) -> dict[str, float]:
+    length = math.hypot(*counts.values())
+    return {term: count / length for term, count in counts.items()}
+
+
+def _dot(first: Sequence[float], second: Sequence[float]) -> float:
+    return float(sum(map(operator.mul, first, second)))
+
+
+def _dot_terms(first: Mapping[str, float], second: Mapping[str, float]) -> float:
+    if len(first) > len(second):
+        first, second = second, first
+    return sum(value * second.get(term, 0.0) for term, value in first.items())
+
+
+def _fraction(value: float) -> float:
+    # Rounded, so that equal directions are exactly 1.
+    return float(min(1.0, max(0.0, round(value, 9))))

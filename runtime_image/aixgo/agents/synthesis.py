@@ -76,23 +76,21 @@ class Synthesizer:
             settings=settings,
         )
 
-    async def write(
-        self, gathering: Gathering, clusters: Sequence[Cluster], consensus_level: float
-    ) -> tuple[Synthesis, int]:
+    async def write(self, gathering: Gathering) -> tuple[Synthesis, int]:
         """Return the result and how many tokens it took.
 
         Raises:
             ModelError: the provider failed, or the model gave no usable answer.
         """
-        contributions = gathering.contributions()
+        contributions = gathering.contributions
         tokens = 0
         strategy = self._config.aggregation_strategy
         if strategy == "weighted":
-            contributions.sort(key=lambda item: -item.weight)
+            contributions = sorted(contributions, key=lambda item: -item.weight)
         if strategy == "hierarchical":
             inputs, tokens = await self._summaries(contributions)
         elif strategy == "semantic":
-            inputs = _clustered(gathering, clusters)
+            inputs = _clustered(gathering, gathering.clusters)
         elif strategy == "rag_based":
             inputs = "\n".join(
                 f"[{number}] ({', '.join(item.agents)}): {item.content}"
@@ -102,9 +100,9 @@ class Synthesizer:
             inputs = _listed(contributions)
         prompt = [f"Question: {gathering.question}"] if gathering.question else []
         prompt.append(f"Inputs:\n{inputs}")
-        if consensus_level < self._config.consensus_threshold:
+        if gathering.consensus_level < self._config.consensus_threshold:
             prompt.append(
-                f"By their words the inputs agree to {consensus_level:.2f}, less than the wanted"
+                f"By their words the inputs agree to {gathering.consensus_level:.2f}, less than the wanted"
                 f" {self._config.consensus_threshold:.2f}: say where they disagree."
             )
         written, used = await self._question.ask("\n\n".join(prompt))
