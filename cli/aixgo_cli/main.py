@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from aixgo_cli.commands import call, conformance, explain, processes, session, status, version
+from aixgo_cli.commands import call, conformance, explain, processes, run, session, status, version
 from aixgo_cli.errors import CliError, ExitCode
 from aixgo_cli.output import write_error
 
@@ -42,6 +42,7 @@ session.register(app)
 status.register(app)
 explain.register(app)
 processes.register(app)
+run.register(app)
 conformance.register(app)
 version.register(app)
 
