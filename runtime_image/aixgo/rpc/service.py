@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 
 from aixgo.agents.text import batched
-from aixgo.errors import StorageError
+from aixgo.errors import InvalidMessageError, InvalidPathComponentError, StorageError
 from aixgo.observability.logs import describe_call, get_logger
 from aixgo.observability.tracing import NO_TRACING, Span, Tracing
 from aixgo.rpc import agent_service_pb2 as pb
@@ -35,6 +35,7 @@ from aixgo.runtime.errors import (
 from aixgo.runtime.running_calls import RunningCalls
 from aixgo.runtime.streaming import Emit, Streaming
 from aixgo.runtime.turns import CallersHistory, TurnRequest, TurnResult, TurnRunner
+from aixgo.session import validation
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -312,8 +313,8 @@ def _turn_request(request: pb.ExecuteRequest) -> TurnRequest:
         agent_name=request.agent_name,
         input=from_caller(request.input, "input"),
         session_id=request.session_id,
-        user_id=request.user_id,
-        idempotency_key=request.idempotency_key,
+        user_id=_text("user_id", request.user_id, validation.user_id),
+        idempotency_key=_text("idempotency_key", request.idempotency_key, validation.idempotency_key),
         callers_history=_callers_history(request) if request.HasField("session_context") else None,
     )
 
@@ -325,8 +326,20 @@ def _callers_history(request: pb.ExecuteRequest) -> CallersHistory:
     if session.agent_name not in ("", request.agent_name):
         raise InvalidRequestError("session_context.agent_name", "is not the agent that is called")
     return CallersHistory(
-        session.id, session.user_id, tuple(from_wire(message) for message in session.history)
+        _text("session_context.id", session.id, validation.session_id),
+        _text("session_context.user_id", session.user_id, validation.user_id),
+        tuple(from_wire(message) for message in session.history),
     )
+
+
+def _text(field: str, value: str, check: Callable[[str], str]) -> str:
+    """Return a field that may be empty, checked as the session layer does it, with the field named."""
+    if not value:
+        return value
+    try:
+        return check(value)
+    except (InvalidMessageError, InvalidPathComponentError) as error:
+        raise InvalidRequestError(field, str(error)) from error
 
 
 def _response(result: TurnResult) -> pb.ExecuteResponse:
