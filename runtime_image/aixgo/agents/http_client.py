@@ -6,6 +6,7 @@ only addresses that :mod:`aixgo.agents.url_guard` allows, and tries again what i
 
 from __future__ import annotations
 
+import asyncio
 import email.utils
 import time
 from typing import TYPE_CHECKING, Any
@@ -119,9 +120,12 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
     ) -> httpcore2.AsyncNetworkStream:
         """Connect to the first address that is allowed and answers."""
         try:
-            addresses = await resolve(host, port, self._policy)
+            async with asyncio.timeout(timeout):
+                addresses = await resolve(host, port, self._policy)
         except RefusedAddressError as error:
             raise httpcore2.ConnectError(str(error)) from error
+        except TimeoutError as error:
+            raise httpcore2.ConnectTimeout("the name service does not answer") from error
         except OSError as error:
             raise httpcore2.ConnectError("the name cannot be resolved") from error
         failure: Exception | None = None

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
 from pydantic_ai import Agent as ModelAgent
-from pydantic_ai import AgentRunResultEvent, PartDeltaEvent, PartStartEvent, StructuredDict
+from pydantic_ai import AgentRunResultEvent, ModelRetry, PartDeltaEvent, PartStartEvent, StructuredDict
 from pydantic_ai.exceptions import UserError
 from pydantic_ai.messages import (
     FunctionToolCallEvent,
@@ -21,6 +23,7 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 from pydantic_ai.usage import UsageLimits
+from referencing import Registry
 
 from aixgo.agents.input_check import checked
 from aixgo.agents.text import ASSISTANT, ASSISTANT_TYPES, answer, text_of
@@ -31,7 +34,7 @@ from aixgo.runtime.errors import AgentLoadError
 from aixgo.session import current_session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from aixgo.agents.language_model import LanguageModel
     from aixgo.agents.tools import AgentTools
@@ -80,6 +83,8 @@ class ReactAgent:
             output_type=_output(config),
             toolsets=[tools] if tools is not None else None,
         )
+        if config.output_schema is not None:
+            self._agent.output_validator(_check(config.output_schema))
 
     async def start(self) -> None:
         """Open the connection pool to the model provider and begin to connect tools. Waits for neither."""
@@ -148,6 +153,27 @@ def _output(config: ReactConfig) -> Any:
         return StructuredDict(config.output_schema, name="answer")
     except UserError as error:
         raise AgentLoadError(f"roleConfig.outputSchema: {error}") from error
+
+
+def _check(schema: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return a check of answers; the model hears what is wrong and tries again.
+
+    Raises:
+        AgentLoadError: the schema is none.
+    """
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        raise AgentLoadError(f"roleConfig.outputSchema: {error.message}") from error
+    # An empty registry: what a schema refers to is in it, and is never fetched.
+    validator = Draft202012Validator(schema, registry=Registry())
+
+    def check(output: dict[str, Any]) -> dict[str, Any]:
+        for error in validator.iter_errors(output):
+            raise ModelRetry(f"{error.json_path}: {error.message}")
+        return output
+
+    return check
 
 
 def _answer(output: Any) -> Message:

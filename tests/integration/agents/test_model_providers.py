@@ -18,7 +18,7 @@ from aixgo.agents.factory import build_agent
 from aixgo.agents.react import ReactAgent
 from aixgo.agents.services import AgentServices
 from aixgo.agents.text import text_of
-from aixgo.agents.url_guard import LOCAL
+from aixgo.agents.url_guard import LOCAL, AddressPolicy
 from aixgo.contract import AgentConfig, ModelConfig
 from aixgo.message import Message
 from aixgo.runtime.call_context import call_context
@@ -28,6 +28,7 @@ from aixgo.runtime.errors import (
     ModelUnavailableError,
     ModelUnreachableError,
 )
+from aixgo.server.model_probe import connection_error
 
 PROVIDERS = ("openai", "anthropic", "google", "xai", "huggingface")
 KEYS = {provider: f"sk-of-{provider}" for provider in PROVIDERS}
@@ -157,6 +158,29 @@ async def test_the_address_that_was_judged_is_the_one_that_is_dialled(
             assert text_of(await agent.execute(say("hi"))).startswith("hi")
         assert asked == ["rebound.test"] * 2
         assert server.headers[0]["Host"] == f"rebound.test:{port}"
+
+
+async def test_the_probe_dials_only_what_agents_may() -> None:
+    async with ModelServer() as server:
+        host, port = "127.0.0.1", int(server.base_url.split(":")[2].split("/")[0])
+        assert await connection_error((host, port), LOCAL) is None
+        refused = await connection_error((host, port), AddressPolicy())
+        assert refused == "model endpoint 127.0.0.1 is refused: its host is a loopback address"
+        assert "is refused" in (await connection_error(("169.254.169.254", 80), LOCAL) or "")
+        assert "hides an address" in (await connection_error(("2130706433", port), LOCAL) or "")
+
+
+async def test_a_proxy_is_used_where_the_environment_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with ModelServer() as proxy:
+        monkeypatch.setenv("http_proxy", proxy.base_url.removesuffix("/v1"))
+        monkeypatch.setenv("no_proxy", "near.test")
+        async with react({"name": "m", "baseURL": "http://far.test/v1"}) as agent:
+            assert text_of(await agent.execute(say("hi"))).startswith("hi")
+        assert proxy.headers[0]["Host"] == "far.test"
+        async with react({"name": "m", "baseURL": "http://near.test/v1"}) as agent:
+            with call_context("a", 0.01), pytest.raises(ModelUnreachableError):
+                await agent.execute(say("hi"))
+        assert len(proxy.requests) == 1
 
 
 async def test_redirects_take_nothing_to_another_server() -> None:

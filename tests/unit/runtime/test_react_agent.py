@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic_ai.exceptions import ModelConnectionError, ModelHTTPError, UnexpectedModelBehavior
 from pydantic_ai.exceptions import ModelRateLimitError as ProviderRateLimit
-from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart
-from pydantic_ai.models.function import AgentInfo, FunctionModel
+from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
+from pydantic_ai.models.function import AgentInfo, DeltaToolCall, DeltaToolCalls, FunctionModel
 
 from aixgo.agents.factory import build_agent
 from aixgo.agents.react import ReactAgent, to_model_history
@@ -18,6 +20,7 @@ from aixgo.contract import AgentConfig, ModelConfig
 from aixgo.message import Message
 from aixgo.runtime.errors import (
     AgentLoadError,
+    InvalidRequestError,
     ModelRateLimitError,
     ModelUnavailableError,
     ModelUnreachableError,
@@ -118,3 +121,64 @@ async def test_failures_of_the_provider(error: Exception, expected: type[Excepti
 def test_a_provider_without_its_key_is_an_error() -> None:
     with pytest.raises(AgentLoadError, match="model provider openai needs an API key"):
         react(ModelConfig(name="m"))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "is empty"),
+        ("a\0b", "control characters"),
+        ("\x1b[2J", "control"),
+        ("x" * 100_001, "longer than"),
+    ],
+)
+async def test_what_no_model_should_see_is_refused(text: str, why: str) -> None:
+    agent = react()
+    with pytest.raises(InvalidRequestError, match=why):
+        await agent.execute(say(text))
+    with pytest.raises(InvalidRequestError, match=why):
+        await anext(agent.execute_stream(say(text)))  # type: ignore[call-overload]
+
+
+async def test_an_answer_has_the_form_that_is_asked_for() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "people": {"type": "integer"}},
+        "required": ["city", "people"],
+    }
+    tries = iter(['{"city": "Bern"}', '{"city": "Bern", "people": 134000}'] * 2)
+
+    def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        return ModelResponse(parts=[ToolCallPart(info.output_tools[0].name, next(tries))])
+
+    async def stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[DeltaToolCalls]:
+        yield {0: DeltaToolCall(info.output_tools[0].name, next(tries))}
+
+    agent = react(role_config={"outputSchema": schema})
+    with agent._agent.override(model=FunctionModel(answer, stream_function=stream)):
+        whole = await agent.execute(say("Bern?"))
+        parts = [part async for part in agent.execute_stream(say("Bern?"))]
+    assert json.loads(whole.payload) == {"city": "Bern", "people": 134000}
+    assert [part.payload for part in parts] == [whole.payload]
+
+
+@pytest.mark.parametrize(
+    ("role_config", "text"),
+    [
+        ({"outputSchema": {"type": "array"}}, "outputSchema: a schema of type object is needed"),
+        ({"outputSchema": {"type": "object", "required": 7}}, "outputSchema: 7 is not of type 'array'"),
+        ({"maxRequests": 0}, "maxRequests"),
+        ({"max_turns": 3}, "unknown key of role react"),
+        ({"fallbackModels": [{"provider": "xai"}]}, r"fallbackModels\[0\].name"),
+        ({"fallbackModels": [{"name": "g", "provider": "xai"}]}, "model provider xai needs an API key"),
+    ],
+)
+def test_a_role_config_that_cannot_be_used(role_config: dict[str, Any], text: str) -> None:
+    with pytest.raises(AgentLoadError, match=text):
+        react(role_config=role_config)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "[::ffff:127.0.0.1]"])
+def test_in_a_pod_loopback_is_no_place_for_a_model(host: str) -> None:
+    with pytest.raises(AgentLoadError, match=r"model\.baseURL is refused: its host is a loopback address"):
+        react(ModelConfig(name="m", base_url=f"http://{host}:8080/v1"))
