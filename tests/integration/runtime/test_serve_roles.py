@@ -131,3 +131,60 @@ async def test_roles_answer_with_what_their_model_said_and_cost(
             with pytest.raises(RpcError) as caught:
                 await ask(client, "aggregator", INPUTS)
             assert caught.value.code is CODE.UNAVAILABLE
+
+
+async def test_roles_work_together_by_themselves(files: RuntimeFiles, model: ModelServer) -> None:
+    """R1, R2: a producer feeds two classifiers, an aggregator counts their votes, a logger shows the result.
+
+    The two styles of naming are mixed: ``news`` is a topic, the others name each other.
+    """
+    known = {"name": "m", "baseURL": model.base_url}
+    classifiers = [
+        {
+            "name": name,
+            "role": "classifier",
+            "model": known,
+            "roleConfig": CATEGORIES,
+            "inputs": ["news"],
+            "outputs": ["votes"],
+        }
+        for name in ("one", "two")
+    ]
+    votes = {"aggregationStrategy": "voting_unanimous", "maxInputSources": 2, "timeoutMs": 60_000}
+    pipeline = [
+        {
+            "name": "source",
+            "role": "producer",
+            "roleConfig": {"interval": "100ms", "message": "the 9:15 is late"},
+            "outputs": ["news"],
+        },
+        *classifiers,
+        {
+            "name": "votes",
+            "role": "aggregator",
+            "roleConfig": votes,
+            "inputs": ["one", "two"],
+            "outputs": ["log"],
+        },
+        {"name": "log", "role": "logger", "inputs": ["votes"]},
+    ]
+    files.configure(runtime_json(pipeline))
+    async with RuntimeProcess(files) as runtime:
+        await runtime.ready()
+
+        def results() -> list[dict[str, Any]]:
+            return [
+                json.loads(line["payload"])
+                for line in runtime.log
+                if line.get("agent") == "log" and "payload" in line
+            ]
+
+        await runtime.until(lambda _: len(results()) >= 2, "two results are logged")
+        for result in results():
+            assert (result["aggregated_content"], result["consensus_level"]) == ("travel", 1.0)
+            assert sorted(result["sources"]) == ["one", "two"]
+        line = next(line for line in runtime.log if line.get("type") == "aggregation_result")
+        assert line["message"].startswith("[ALERT] aggregation_result | {")
+        assert not [line for line in runtime.log if line.get("level") in ("error", "critical")]
+        runtime.terminate()
+        assert await runtime.exit_code() == 0
