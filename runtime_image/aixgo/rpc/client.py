@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -15,7 +16,7 @@ from aixgo.message import Message
 from aixgo.rpc import agent_service_pb2 as pb
 from aixgo.rpc import agent_service_pb2_grpc as pb_grpc
 from aixgo.rpc.certificates import CertificateFiles, CertificateStore
-from aixgo.rpc.convert import from_wire, to_wire
+from aixgo.rpc.convert import from_wire, to_wire, with_json_payload
 from aixgo.rpc.credentials import ReloadingChannel
 from aixgo.rpc.errors import failure_details
 from aixgo.rpc.metadata import NO_MESSAGE, NUMBERING, SENDER, Listening, of_call
@@ -165,7 +166,7 @@ class AgentClient:
         request = _request(agent, message, session_id, user_id, idempotency_key, session)
         try:
             return _result(await self._stub().Execute(request, timeout=_capped(timeout), metadata=of_call()))
-        except grpc.aio.AioRpcError as error:
+        except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
             raise _translated(error) from error
 
     async def execute_stream(
@@ -194,7 +195,7 @@ class AgentClient:
                     yield from_wire(event.partial)
                 else:
                     yield _result(event.final)
-        except grpc.aio.AioRpcError as error:
+        except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
             raise _translated(error) from error
         finally:
             call.cancel()
@@ -218,11 +219,11 @@ class AgentClient:
             metadata = (*metadata, (SENDER, sender))
         if message is None:
             metadata = (*metadata, (NO_MESSAGE, "1"))
-        wire = None if message is None else to_wire(message)
+        wire = None if message is None else to_wire(with_json_payload(message))
         request = pb.SendRequest(target=target, message=wire)
         try:
             await self._stub().Send(request, timeout=_capped(timeout), metadata=metadata)
-        except grpc.aio.AioRpcError as error:
+        except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
             raise _translated(error) from error
 
     async def listen(self, agent: str) -> AsyncGenerator[Message, None]:
@@ -255,7 +256,7 @@ class AgentClient:
             yield str(initial.get(NUMBERING, ""))
             async for event in call:
                 yield cast("Message", from_wire(event.message) if event.HasField("message") else None)
-        except grpc.aio.AioRpcError as error:
+        except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
             raise _translated(error) from error
         finally:
             call.cancel()
@@ -270,7 +271,7 @@ class AgentClient:
         call = self._stub().Listen(pb.ListenRequest(agent_name=agent), metadata=metadata, timeout=timeout)
         try:
             await call.read()
-        except grpc.aio.AioRpcError as error:
+        except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
             raise _translated(error) from error
 
     def _stub(self) -> Any:
@@ -323,7 +324,13 @@ def _capped(timeout: float | None) -> float | None:
     return min(timeout, remaining)
 
 
-def _translated(error: grpc.aio.AioRpcError) -> RpcError:
+def _translated(error: grpc.aio.AioRpcError | asyncio.CancelledError) -> BaseException:
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            return error
+        # gRPC ends the calls of a connection that is closed so; their callers were not cancelled.
+        return RpcError(grpc.StatusCode.CANCELLED, "the connection was closed")
     details = failure_details(tuple(error.trailing_metadata() or ()))
     return RpcError(
         error.code(),
