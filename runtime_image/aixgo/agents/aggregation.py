@@ -36,6 +36,8 @@ MAX_CHARACTERS: Final = 1_000_000
 MAX_DIMENSIONS: Final = 4096
 #: The keys of payloads that hold what an agent has to say, the first that is there.
 _CONTENT_KEYS: Final = ("content", "text", "aggregated_content")
+#: The keys that name the agent of an input; the first is that of Aixgo.
+_NAME_KEYS: Final = ("agent_name", "agentName", "agent", "source", "name")
 
 
 class AgentInput(BaseModel):
@@ -45,9 +47,7 @@ class AgentInput(BaseModel):
 
     agent_name: Annotated[
         str,
-        Field(
-            min_length=1, validation_alias=AliasChoices("agent_name", "agentName", "agent", "source", "name")
-        ),
+        Field(min_length=1, validation_alias=AliasChoices(*_NAME_KEYS)),
     ]
     content: str
     #: None or 0: not given.
@@ -203,8 +203,8 @@ class Gathering:
 def read_inputs(message: Message) -> tuple[list[AgentInput], str]:
     """Return what a call wants aggregated, and the question behind it if there is one.
 
-    The payload is a list of ``{agent, content, confidence?, embedding?}``, or an object with such a list as
-    ``inputs`` and, if there is one, a ``question``. Anything else is one input.
+    The payload is a list of ``{agent, content, confidence?, embedding?}``, one of these, or an object with
+    such a list as ``inputs`` and, if there is one, a ``question``. Anything else is one input.
 
     Raises:
         InvalidRequestError: an input is malformed; the text says which.
@@ -215,6 +215,8 @@ def read_inputs(message: Message) -> tuple[list[AgentInput], str]:
     if isinstance(payload, dict) and isinstance(payload.get("inputs"), list):
         items, asked = payload["inputs"], payload.get("question", "")
         question = checked(asked, "input.question") if isinstance(asked, str) and asked else ""
+    if isinstance(payload, dict) and "content" in payload and payload.keys() & set(_NAME_KEYS):
+        items = [payload]
     if not isinstance(items, list):
         return [input_of(message, "input")], question
     if not items:

@@ -247,6 +247,11 @@ async def test_any_other_payload_is_one_input() -> None:
         assert (result["aggregated_content"], result["sources"]) == (content, ["input"])
 
 
+async def test_one_input_may_stand_alone() -> None:
+    result = await ask(aggregator("voting_majority"), INPUTS[2])
+    assert (result["aggregated_content"], result["sources"]) == ("nothing of that sort", ["c"])
+
+
 async def test_contents_may_be_texts_json_or_empty() -> None:
     assert (await ask(aggregator("voting_majority"), ["x", "y", "x"]))["aggregated_content"] == "x"
     objects = [{"agent_name": name, "content": {"b": 1}} for name in "ab"]

@@ -19,6 +19,7 @@ from aixgo.message import Message
 from aixgo.runtime import Runtime
 from aixgo.runtime.errors import AgentLoadError
 from aixgo.runtime.hosting import RunningAgent
+from aixgo.runtime.routing import Routing
 
 MAJORITY = {"aggregation_strategy": "voting_majority"}
 
@@ -192,6 +193,27 @@ async def test_what_cannot_be_aggregated_hurts_nothing_else(runtime: Runtime) ->
         while (result := json.loads((await receive(runtime, "out")).payload))["aggregated_content"] != "C":
             pass
     assert result["consensus_level"] == 1.0
+
+
+async def test_agents_of_a_runtime_work_until_it_stops(runtime: Runtime) -> None:
+    """R1, R2: the producer names a topic, aggregator and consumer name each other."""
+    inputs = {"source": (), "sum": ("topic",), "end": ("sum",)}
+    outputs = {"source": ("topic",), "sum": ("end",), "end": ()}
+    roles: dict[str, tuple[str, dict[str, Any]]] = {
+        "source": ("producer", {"interval": "2ms", "message": "tick"}),
+        "sum": ("aggregator", {**MAJORITY, "timeout_ms": 1}),
+    }
+    runtime.route(Routing(inputs, outputs))
+    for name, (role, config) in roles.items():
+        document = {"name": name, "namespace": "n", "role": role, "role_config": config}
+        more = {"inputs": inputs[name], "outputs": outputs[name]}
+        runtime.register(build_agent(AgentConfig.model_validate(document | more), lambda _: ""))
+    await runtime.start_agents_phased({"sum": ["source"], "source": []})
+    mailbox = runtime.mailbox("end")
+    async with asyncio.timeout(10):
+        for _ in range(5):
+            result = json.loads((await mailbox.recv("sum")).payload)
+            assert (result["aggregated_content"], result["sources"]) == ("tick", ["source"])
 
 
 @pytest.mark.parametrize(
