@@ -174,8 +174,7 @@ class RuntimeServer:
         seconds = float(self._config.limits.drain_timeout_seconds)
         _log.info("draining", in_flight=self._gate.in_flight, timeout_seconds=seconds)
         self._gate.draining = True
-        pumping = asyncio.create_task(self._inputs.stop(seconds))
-        self._channels.close()
+        pumping = asyncio.create_task(self._finish_inputs(seconds))
         await self._rpc.report_health({"": False})
         # From here on clients are told to go elsewhere; what runs may end.
         stopping = asyncio.create_task(self._rpc.stop(seconds))
@@ -195,6 +194,13 @@ class RuntimeServer:
                 async with asyncio.timeout(CLEAN_UP_SECONDS):
                     await self._gate.wait_idle()
         return drained
+
+    async def _finish_inputs(self, seconds: float) -> bool:
+        """Read no more inputs, and close the channels when what was read is answered."""
+        try:
+            return await self._inputs.stop(seconds)
+        finally:
+            self._channels.close()
 
     async def close(self) -> None:
         """Stop what still runs. Calls that are running are cut off; use :meth:`drain` before."""

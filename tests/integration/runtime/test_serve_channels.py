@@ -71,3 +71,19 @@ async def test_messages_flow_between_agents_and_runtimes(
                     pass
             runtime.terminate()
             assert await runtime.exit_code() == 0
+
+
+async def test_what_was_read_is_answered_before_the_end(files: RuntimeFiles, me: Leaf) -> None:
+    slow = custom("slow", "wait", inputs=["work"], outputs=["sink"])
+    files.configure(runtime_json([slow, custom("sink", "recall")]))
+    async with RuntimeProcess(files) as runtime:
+        await runtime.ready()
+        async with runtime.client(me) as client:
+            listening = asyncio.create_task(heard(client, "sink", 1))
+            await client.send("work", Message.new("user", {"text": "one"}), timeout=10)
+            runtime.terminate()
+            await runtime.until(lambda s: s.draining, "it drains")
+            runtime.gate.touch()
+            assert [text_of(message) for message in await listening] == ["done: one"]
+        assert await runtime.exit_code() == 0
+        assert not [line for line in runtime.log if line.get("level") == "error"]
