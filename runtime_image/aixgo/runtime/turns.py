@@ -205,7 +205,8 @@ class TurnRunner:
         watch: _Stopwatch,
     ) -> TurnResult:
         if settings.concurrency == "Serialize":
-            session = await self._open(sessions, request, session_id)
+            # The turn asks the store itself when it begins.
+            session = await self._open(sessions, request, session_id, newest=False)
             return await self._serialized(session, agent, request, settings, emit, watch)
         # What was streamed cannot be taken back, so a streamed turn has one attempt.
         attempts = 1 if emit is not None else PARALLEL_ATTEMPTS
@@ -218,11 +219,14 @@ class TurnRunner:
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def _open(self, sessions: Manager, request: TurnRequest, session_id: str) -> Session:
-        session = await self._counted("get", sessions.get(session_id))
-        foreign = request.user_id is not None and session.user_id != request.user_id
-        if foreign or session.agent_name != request.agent_name:
-            raise SessionNotFoundError
+    async def _open(
+        self, sessions: Manager, request: TurnRequest, session_id: str, *, newest: bool = True
+    ) -> Session:
+        """Return the session of the call. Without ``newest`` it may be as this process knew it before."""
+        session = None if newest else sessions.recent(session_id)
+        if session is None:
+            session = await self._counted("get", sessions.get(session_id))
+        _check_owner(session, request)
         describe_call(session_id=session.id)
         return session
 
@@ -238,6 +242,7 @@ class TurnRunner:
         """Run the turn while nobody else, in any process, can change the session."""
         view = SessionView(session, settings.history_limit)
         async with session.turn(idempotency_key=request.idempotency_key or None) as turn:
+            _check_owner(session, request)  # of a session that was deleted and made anew
             if turn.replayed is not None:
                 return TurnResult(turn.replayed[-1], session.id, session.version)
             with watch.paused():
@@ -313,6 +318,12 @@ class TurnRunner:
             raise
         self.metrics.session_operation(operation, "ok", time.perf_counter() - began)
         return result
+
+
+def _check_owner(session: Session, request: TurnRequest) -> None:
+    foreign = request.user_id is not None and session.user_id != request.user_id
+    if foreign or session.agent_name != request.agent_name:
+        raise SessionNotFoundError
 
 
 class _Stopwatch:

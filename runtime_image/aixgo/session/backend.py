@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aixgo.message import Message
-    from aixgo.session.types import Append, Branch, Checkpoint, Lease, NewSession, SessionRecord
+    from aixgo.session.types import Append, Branch, Checkpoint, Lease, NewSession, SessionRecord, TurnStart
 
 
 @runtime_checkable
@@ -85,9 +85,6 @@ class Backend(Protocol):
             ValueError: no such message or branch.
         """
 
-    async def replay(self, session_id: str, idempotency_key: str) -> list[Message] | None:
-        """Return the messages that were committed with a key. None: there are none."""
-
     async def branches(self, session_id: str) -> list[Branch]:
         """Return all lines of history, the current one first."""
 
@@ -116,11 +113,14 @@ class Backend(Protocol):
             SessionConflictError: the lease is not held any more.
         """
 
-    async def acquire_lease(self, session_id: str, timeout: float | None) -> Lease:
+    async def begin_turn(
+        self, session_id: str, *, idempotency_key: str | None, timeout: float | None
+    ) -> TurnStart:
         """Wait until nobody else may change the session, in any process.
 
         Args:
             session_id: The session.
+            idempotency_key: Whether something was committed with this key before is said, too.
             timeout: Seconds to wait. None: until cancelled.
 
         Raises:

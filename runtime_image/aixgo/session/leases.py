@@ -21,6 +21,10 @@ class LocalLeases:
         self._origin = secrets.token_hex(16)
         self._numbers = itertools.count(1)
 
+    def try_acquire(self, session_id: str) -> Lease | None:
+        """Take the session if nobody holds it."""
+        return self._granted(session_id) if self._locks.try_acquire(session_id) else None
+
     async def acquire(self, session_id: str, timeout: float | None = None) -> Lease:
         """Wait for the session.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final, Self
 from weakref import WeakValueDictionary
 
 from aixgo.errors import SessionNotFoundError, StorageClosedError
 from aixgo.identifiers import new_id
 from aixgo.session import validation
+from aixgo.session.renewals import Renewals
 from aixgo.session.session import Session
 from aixgo.session.types import NewSession
 
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
     from aixgo.session.types import SessionRecord
 
 
+#: So many sessions stay in memory, about a kilobyte each.
+_RECENT: Final = 1000
+
+
 class Manager:
     """The sessions of one backend. Use it as ``async with``, or call :meth:`close` (Go: NewManager).
 
@@ -27,7 +33,10 @@ class Manager:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+        self._renewals = Renewals(backend)
         self._sessions: WeakValueDictionary[str, Session] = WeakValueDictionary()
+        #: Those that were used last, so that they stay in memory.
+        self._recent: OrderedDict[str, Session] = OrderedDict()
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -87,6 +96,13 @@ class Manager:
             raise SessionNotFoundError
         return self._session(record)
 
+    def recent(self, session_id: str) -> Session | None:
+        """Return a session that was used lately, as this process knows it, without asking the store.
+
+        It may have been changed or deleted since; a turn finds out when it begins.
+        """
+        return self._recent.get(session_id)
+
     async def get_or_create(
         self,
         agent_name: str,
@@ -136,6 +152,7 @@ class Manager:
         self._check_open()
         await self._backend.delete(validation.session_id(session_id))
         self._sessions.pop(session_id, None)
+        self._recent.pop(session_id, None)
 
     async def close(self) -> None:
         """Close the backend (Go: Close). Closing twice is allowed."""
@@ -163,9 +180,13 @@ class Manager:
     def _session(self, record: SessionRecord) -> Session:
         session = self._sessions.get(record.id)
         if session is None:
-            session = self._sessions[record.id] = Session(self._backend, record)
+            session = self._sessions[record.id] = Session(self._backend, record, self._renewals)
         else:
             session.note(record)
+        self._recent[record.id] = session
+        self._recent.move_to_end(record.id)
+        if len(self._recent) > _RECENT:
+            self._recent.popitem(last=False)
         return session
 
     def _check_open(self) -> None:

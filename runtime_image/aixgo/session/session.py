@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from aixgo.message import Message
     from aixgo.session.backend import Backend
+    from aixgo.session.renewals import Renewals
     from aixgo.session.types import Branch, Checkpoint, SessionRecord
 
 
@@ -26,9 +27,10 @@ class Session:
     StorageClosedError and SessionNotFoundError (the session was deleted, or its time to live is over).
     """
 
-    def __init__(self, backend: Backend, record: SessionRecord) -> None:
+    def __init__(self, backend: Backend, record: SessionRecord, renewals: Renewals) -> None:
         self._backend = backend
         self._record = record
+        self._renewals = renewals
 
     def __repr__(self) -> str:
         return f"Session(id={self.id!r}, agent_name={self.agent_name!r}, version={self.version})"
@@ -174,7 +176,7 @@ class Session:
         """
         if idempotency_key is not None:
             validation.idempotency_key(idempotency_key)
-        return Turn(self, self._backend, idempotency_key, timeout)
+        return Turn(self, self._backend, self._renewals, idempotency_key, timeout)
 
     async def refresh(self) -> None:
         """Ask the store what the session is like now."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from aixgo.message import Message
     from aixgo.session.backend import Backend
+    from aixgo.session.renewals import Renewals
     from aixgo.session.session import Session
     from aixgo.session.types import Lease
 
@@ -44,17 +45,22 @@ class Turn:
     """
 
     def __init__(
-        self, session: Session, backend: Backend, idempotency_key: str | None, timeout: float | None
+        self,
+        session: Session,
+        backend: Backend,
+        renewals: Renewals,
+        idempotency_key: str | None,
+        timeout: float | None,
     ) -> None:
         self.session = session
         #: The messages of an earlier turn that was committed with the same idempotency key.
         self.replayed: list[Message] | None = None
         self._backend = backend
+        self._renewals = renewals
         self._key = idempotency_key
         self._timeout = timeout
         self._pending: list[Message] = []
         self._lease: Lease | None = None
-        self._renewal: asyncio.Task[None] | None = None
         self._id = new_id()
 
     @property
@@ -115,16 +121,12 @@ class Turn:
             raise RuntimeError("a turn cannot be entered twice")
         if active_turn(self.session) is not None:
             raise SessionConflictError("this task is already inside a turn of the session")
-        self._lease = lease = await self._backend.acquire_lease(self.session.id, self._timeout)
-        try:
-            self.session.note(await self._backend.load(self.session.id))
-            if self._key is not None:
-                self.replayed = await self._backend.replay(self.session.id, self._key)
-        except BaseException:
-            await self._release(lease)
-            raise
-        if self._backend.lease_renewal:
-            self._renewal = asyncio.create_task(self._renew(lease, self._backend.lease_renewal))
+        start = await self._backend.begin_turn(
+            self.session.id, idempotency_key=self._key, timeout=self._timeout
+        )
+        self._lease, self.replayed = start.lease, start.replayed
+        self.session.note(start.record)
+        self._renewals.add(start.lease)
         _active.set((self, *_active.get()))
         return self
 
@@ -139,22 +141,13 @@ class Turn:
         _active.set(tuple(turn for turn in _active.get() if turn is not self))
         try:
             if error_type is None and self._pending:
-                append = Append(self._id, tuple(self._pending), None, lease, self._key)
+                append = Append(self._id, tuple(self._pending), None, lease, self._key, ends_lease=True)
                 self.session.note(await self._backend.append(self.session.id, append))
+                self._lease = None
         finally:
-            if self._renewal is not None:
-                self._renewal.cancel()
-            await self._release(lease)
-
-    async def _renew(self, lease: Lease, every: float) -> None:
-        while True:
-            await asyncio.sleep(every)
-            try:
-                await self._backend.renew_lease(lease)
-            except SessionConflictError:
-                return  # it is lost; the commit will be refused
-            except StorageError:
-                continue  # the store may be back before the lease runs out
+            self._renewals.discard(lease)
+            if self._lease is not None:
+                await self._release(lease)
 
     async def _release(self, lease: Lease) -> None:
         self._lease = None

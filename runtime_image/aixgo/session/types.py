@@ -82,6 +82,17 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnStart:
+    """What a turn begins with."""
+
+    lease: Lease
+    #: The session as it is while nobody else can change it.
+    record: SessionRecord
+    #: The messages that were committed with the turn's idempotency key before. None: there are none.
+    replayed: list[Message] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Append:
     """What one commit adds. The backend stores all of it or nothing."""
 
@@ -92,6 +103,8 @@ class Append:
     lease: Lease | None = None
     #: Remembered with the commit, so that it can be found again.
     idempotency_key: str | None = None
+    #: Whether the lease is given back with it. When the commit fails, the lease is still held.
+    ends_lease: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from aixgo.errors import (
 from aixgo.session.file.engine import FileEngine
 from aixgo.session.file.verify import verify_files
 from aixgo.session.log import index_lines
+from aixgo.session.types import TurnStart
 
 if TYPE_CHECKING:
     import os
@@ -162,7 +163,11 @@ class FileBackend(FileEngine):
             return log.prepare_append(append)
 
         complete = append.idempotency_key is not None  # else the end of the log is enough
-        return await self._change_under_lease("append entry", session_id, append.lease, prepare, complete)
+        lease = append.lease
+        record = await self._change_under_lease("append entry", session_id, lease, prepare, complete)
+        if append.ends_lease and lease is not None:
+            self._leases.release(lease)
+        return record
 
     async def messages(
         self, session_id: str, *, limit: int | None, before: str | None, branch: str | None
@@ -175,10 +180,6 @@ class FileBackend(FileEngine):
         return await self._run(
             "load entries", lambda: self._store.find(session_id).messages(limit, before, branch)
         )
-
-    async def replay(self, session_id: str, idempotency_key: str) -> list[Message] | None:
-        """Return the messages that were committed with a key."""
-        return await self._run("load entries", lambda: self._store.find(session_id).replay(idempotency_key))
 
     async def branches(self, session_id: str) -> list[Branch]:
         """Return all lines of history, the current one first."""
@@ -219,17 +220,23 @@ class FileBackend(FileEngine):
         except SessionCorruptedError as error:
             raise CheckpointCorruptedError(f"checkpoint is corrupted: {error}") from error
 
-    async def acquire_lease(self, session_id: str, timeout: float | None) -> Lease:
+    async def begin_turn(
+        self, session_id: str, *, idempotency_key: str | None, timeout: float | None
+    ) -> TurnStart:
         """Wait until nobody else may change the session."""
-        await self._run("load session", lambda: self._store.find(session_id))
-        await self._become_writer()
-        lease = await self._leases.acquire(session_id, timeout)
+        await self._be_ready("load session", session_id)
+        lease = self._leases.try_acquire(session_id) or await self._leases.acquire(session_id, timeout)
         try:
-            await self._run("load session", lambda: self._store.find(session_id))
+            record = await self.load(session_id)
+            if idempotency_key is None:
+                return TurnStart(lease, record)
+            replayed = await self._run(
+                "load entries", lambda: self._store.find(session_id).replay(idempotency_key)
+            )
+            return TurnStart(lease, record, replayed)
         except BaseException:
             self._leases.release(lease)
             raise
-        return lease
 
     async def renew_lease(self, lease: Lease) -> None:
         """Make sure that the lease is still held."""

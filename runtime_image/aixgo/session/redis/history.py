@@ -41,6 +41,7 @@ class RedisHistory(RedisLeasing):
             "" if append.expected_version is None else append.expected_version,
             append.lease.token if append.lease is not None else "",
             append.idempotency_key or "",
+            "1" if append.ends_lease else "",
         ]
         size = 0
         for message in append.messages:
@@ -50,7 +51,10 @@ class RedisHistory(RedisLeasing):
             args += [entry_id, raw[:head], raw[head:], digest]
             size += len(raw)
         formats.check_batch(size)
-        return await self._change(session_id, "append", args)
+        record = await self._change(session_id, "append", args)
+        if append.ends_lease and append.lease is not None:
+            self._leases.release(append.lease)
+        return record
 
     async def messages(
         self, session_id: str, *, limit: int | None, before: str | None, branch: str | None
@@ -94,23 +98,6 @@ class RedisHistory(RedisLeasing):
         if count < 0:
             raise SessionNotFoundError
         return count, [entry for part in parts for entry in part]
-
-    async def replay(self, session_id: str, idempotency_key: str) -> list[Message] | None:
-        """Return the messages that were committed with a key."""
-        self._check_open()
-
-        async def work(client: Client, _: int) -> Any:
-            place: Any = await client.hget(self._keys.part(session_id, "turns"), idempotency_key)
-            if place is None:
-                return None
-            first, count = place.decode().split(":")
-            last = int(first) + int(count) - 1
-            return await client.lrange(self._keys.part(session_id, "entries"), int(first), last)
-
-        entries = await self._calls.call(work)
-        if entries is None:
-            return None
-        return formats.decode_messages(entries)
 
     async def branches(self, session_id: str) -> list[Branch]:
         """Return all lines of history, the current one first."""

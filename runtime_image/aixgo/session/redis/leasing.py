@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import Any
 
+from aixgo.cancellation import see_through
 from aixgo.errors import SessionConflictError, SessionNotFoundError, StorageError
+from aixgo.session import formats
+from aixgo.session.redis import records
 from aixgo.session.redis.core import RedisCore, pause
-
-if TYPE_CHECKING:
-    from aixgo.session.types import Lease
+from aixgo.session.types import Lease, TurnStart
 
 
 class RedisLeasing(RedisCore):
@@ -21,19 +22,25 @@ class RedisLeasing(RedisCore):
         """A third of the time after which a lease runs out."""
         return self._options.lease_seconds / 3
 
-    async def acquire_lease(self, session_id: str, timeout: float | None) -> Lease:
-        """Wait until nobody else may change the session: first in this process, then in all."""
+    async def begin_turn(
+        self, session_id: str, *, idempotency_key: str | None, timeout: float | None
+    ) -> TurnStart:
+        """Wait until nobody else may change the session: first in this process, then in all. One call when
+        nobody has it.
+        """
         self._check_open()
         deadline = None if timeout is None else time.monotonic() + timeout
-        lease = await self._leases.acquire(session_id, timeout)
+        lease = self._leases.try_acquire(session_id) or await self._leases.acquire(session_id, timeout)
         keys = self._keys.session(session_id)
         attempt = 0
         try:
             while True:
-                status, *rest = await self._run("acquire", keys, [lease.token, self._lease_ms])
+                args = [lease.token, self._lease_ms, idempotency_key or ""]
+                status, *rest = await self._run("acquire", keys, args)
                 if status == b"ok":
-                    return lease
+                    return await self._started(lease, rest)
                 if status == b"missing":
+                    self._fixed.pop(session_id, None)
                     raise SessionNotFoundError
                 seconds = pause(attempt, rest[0])
                 if deadline is not None and time.monotonic() + seconds > deadline:
@@ -42,8 +49,18 @@ class RedisLeasing(RedisCore):
                 attempt += 1
         except BaseException:
             # The last call may have got the lease although nobody waits for it any more.
-            await asyncio.shield(self._give_back(lease))
+            await see_through(self._give_back(lease))
             raise
+
+    async def _started(self, lease: Lease, answer: list[Any]) -> TurnStart:
+        created_at, *state = answer[:5]
+        fixed = self._fixed.get(lease.session_id)
+        if fixed is None or int(created_at) != fixed.created_at:
+            record = await self.load(lease.session_id)
+        else:
+            record = records.record_of(lease.session_id, fixed, *state)
+        replayed = formats.decode_messages(answer[5]) if len(answer) > 5 else None
+        return TurnStart(lease, record, replayed)
 
     async def renew_lease(self, lease: Lease) -> None:
         """Keep a lease."""

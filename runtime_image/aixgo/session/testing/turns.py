@@ -135,9 +135,9 @@ class TurnConformance(Conformance):
         async with self.manager() as manager:
             session = await manager.create("assistant")
             backend = manager.backend
-            stale = await backend.acquire_lease(session.id, 1.0)
+            stale = (await backend.begin_turn(session.id, idempotency_key=None, timeout=1.0)).lease
             await backend.release_lease(stale)
-            fresh = await backend.acquire_lease(session.id, 1.0)
+            fresh = (await backend.begin_turn(session.id, idempotency_key=None, timeout=1.0)).lease
             await backend.release_lease(stale)  # must not take it from the new holder
             append = Append(str(uuid.uuid4()), (message("stale"),), lease=stale)
             await fails(backend.append(session.id, append), SessionConflictError)
