@@ -6,6 +6,9 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,6 @@ from tests.support.runtime_process import RuntimeFiles, RuntimeProcess, custom, 
 
 REPOSITORY = Path(__file__).parents[3]
 SERVE = f"{sys.executable} -m aixgo_cli.main serve --root {{dir}} --host 127.0.0.1"
-BROKEN = f"{sys.executable} -m tests.support.broken_runtime {{defects}} {{{{dir}}}}"
 
 
 def verdicts(result: Result) -> dict[str, tuple[str, str]]:
@@ -23,8 +25,45 @@ def verdicts(result: Result) -> dict[str, tuple[str, str]]:
     return {entry["name"]: (entry["verdict"], entry["reason"]) for entry in json.loads(result.stdout)}
 
 
-def test_the_reference_runtime_passes() -> None:
-    result = aixgo("conformance", "--exec", SERVE, "-o", "json", timeout=180)
+@dataclass(frozen=True)
+class Broken:
+    """Defects that one process has, the checks that must find them, and some that must not mind."""
+
+    defects: str
+    failing: tuple[str, ...]
+    passing: tuple[str, ...]
+
+    def run(self) -> Result:
+        command = f"{sys.executable} -m tests.support.broken_runtime {self.defects} {{dir}}"
+        chosen = [argument for name in (*self.failing, *self.passing) for argument in ("--check", name)]
+        env = {"PYTHONPATH": str(REPOSITORY)}
+        return aixgo("conformance", "--exec", command, *chosen, "-o", "json", env=env, timeout=240)
+
+
+BROKEN = (
+    Broken(
+        "wrong_status,anybody",
+        ("refuses-unknown-agent", "errors-tell-nothing", "demands-client-certificate"),
+        ("admin-live", "grpc-services", "refuses-plaintext"),
+    ),
+    Broken(
+        "half_turns,uncounted,always_serving,hasty,lenient",
+        ("session-atomic", "admin-metrics-fed", "grpc-health", "drain", "start-refused"),
+        ("refuses-unknown-agent", "errors-tell-nothing", "demands-client-certificate"),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def runs() -> Iterator[dict[str, Future[Result]]]:
+    """All runs at once: most of their time is waiting."""
+    with ThreadPoolExecutor() as pool:
+        reference = pool.submit(aixgo, "conformance", "--exec", SERVE, "-o", "json", timeout=240)
+        yield {"": reference} | {broken.defects: pool.submit(broken.run) for broken in BROKEN}
+
+
+def test_the_reference_runtime_passes(runs: dict[str, Future[Result]]) -> None:
+    result = runs[""].result()
     found = verdicts(result)
     assert {name: reason for name, (verdict, reason) in found.items() if verdict == "fail"} == {}
     not_checked = {name for name, (verdict, _) in found.items() if verdict == "not checked"}
@@ -33,39 +72,13 @@ def test_the_reference_runtime_passes() -> None:
     assert result.code == 0
 
 
-@pytest.mark.parametrize(
-    ("defects", "failing", "passing"),
-    [
-        (
-            "wrong_status,anybody",
-            ["refuses-unknown-agent", "errors-tell-nothing", "demands-client-certificate"],
-            ["admin-live", "grpc-services", "refuses-plaintext"],
-        ),
-        (
-            "half_turns,uncounted,always_serving,hasty,lenient",
-            ["session-atomic", "admin-metrics-fed", "grpc-health", "drain", "start-refused"],
-            ["refuses-unknown-agent", "errors-tell-nothing", "demands-client-certificate"],
-        ),
-    ],
-)
-def test_a_broken_runtime_fails_the_right_checks(
-    defects: str, failing: list[str], passing: list[str]
-) -> None:
-    chosen = [argument for name in (*failing, *passing) for argument in ("--check", name)]
-    result = aixgo(
-        "conformance",
-        "--exec",
-        BROKEN.format(defects=defects),
-        *chosen,
-        "-o",
-        "json",
-        env={"PYTHONPATH": str(REPOSITORY)},
-        timeout=180,
-    )
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.defects)
+def test_a_broken_runtime_fails_the_right_checks(runs: dict[str, Future[Result]], broken: Broken) -> None:
+    result = runs[broken.defects].result()
     found = verdicts(result)
-    expected = dict.fromkeys(failing, "fail") | dict.fromkeys(passing, "pass")
+    expected = dict.fromkeys(broken.failing, "fail") | dict.fromkeys(broken.passing, "pass")
     assert {name: verdict for name, (verdict, _) in found.items()} == expected, found
-    assert all(found[name][1] for name in failing), "every failure says what happened"
+    assert all(found[name][1] for name in broken.failing), "every failure says what happened"
     assert result.code == 1
 
 
