@@ -9,6 +9,8 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel
+from pydantic_ai.exceptions import UnexpectedModelBehavior
+from pydantic_ai.usage import RunUsage
 
 from aixgo.agents.plans import PlanDraft, PlanStep, Probability, in_order, splice, success_probability
 from aixgo.agents.structured import Question, ask_all, settings_of
@@ -134,10 +136,17 @@ class Planning:
         """Return what the model says against a plan, and how many tokens it took."""
         return await self._critic.ask(f"Problem: {problem}\n\nPlan:\n{_outlined(draft)}")
 
-    async def _one(self, problem: str, hint: str = "", max_steps: int | None = None) -> tuple[PlanDraft, int]:
+    async def _one(
+        self,
+        problem: str,
+        hint: str = "",
+        max_steps: int | None = None,
+        usage: RunUsage | None = None,
+    ) -> tuple[PlanDraft, int]:
         limit = max_steps or self._config.max_steps
         prompt = f"Problem:\n<problem>\n{problem}\n</problem>\nUse at most {limit} steps."
-        return await self._question.ask(f"{prompt}\n{hint}" if hint else prompt, self._checker(limit))
+        whole = f"{prompt}\n{hint}" if hint else prompt
+        return await self._question.ask(whole, self._checker(limit), usage)
 
     def _checker(self, max_steps: int) -> Callable[[PlanDraft], PlanDraft]:
         config = self._config
@@ -157,12 +166,14 @@ class Planning:
         """Return ``reasoning_depth`` plans; with backtracking those that are none are left out."""
 
         async def candidate(angle: str) -> tuple[PlanDraft | None, int]:
+            usage = RunUsage()
             try:
-                return await self._one(problem, f"Take {angle}.")
-            except ModelUnavailableError:
-                if not self._config.enable_backtracking:
+                return await self._one(problem, f"Take {angle}.", usage=usage)
+            except ModelUnavailableError as error:
+                answered = isinstance(error.__cause__, UnexpectedModelBehavior)
+                if not answered or not self._config.enable_backtracking:
                     raise
-                return None, 0
+                return None, usage.total_tokens
 
         asked = [candidate(angle) for angle in _ANGLES[: self._config.reasoning_depth]]
         answers = await ask_all(asked)

@@ -12,6 +12,7 @@ from pydantic_ai import Agent as ModelAgent
 from pydantic_ai import ModelRetry, TextOutput, ToolOutput
 from pydantic_ai.models.test import TestModel
 from pydantic_ai.settings import ModelSettings, merge_model_settings
+from pydantic_ai.usage import RunUsage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -67,20 +68,24 @@ class Question(Generic[T]):
                 raise ModelRetry(f"That does not work: {error}. Answer again.") from error
             return checked
 
-    async def ask(self, prompt: str, check: Callable[[T], T] | None = None) -> tuple[T, int]:
+    async def ask(
+        self, prompt: str, check: Callable[[T], T] | None = None, usage: RunUsage | None = None
+    ) -> tuple[T, int]:
         """Return the model's answer and how many tokens it took, both ways, with corrections.
 
         Args:
             prompt: What is asked.
             check: Returns the answer as it is to be used, or raises a :class:`ValueError` that tells the
                 model what is wrong, so that it tries again.
+            usage: Counts the tokens also when this raises.
 
         Raises:
             ModelError: the provider failed, or the model gave no usable answer.
         """
+        usage = RunUsage() if usage is None else usage
         with self._model.translated_errors():
-            result = await self._agent.run(prompt, deps=check)
-        return result.output, result.usage.total_tokens
+            result = await self._agent.run(prompt, deps=check, usage=usage)
+        return result.output, usage.total_tokens
 
 
 async def ask_all(questions: Sequence[Coroutine[Any, Any, T]], at_once: int = 4) -> list[T]:
@@ -99,12 +104,15 @@ async def ask_all(questions: Sequence[Coroutine[Any, Any, T]], at_once: int = 4)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(question)) for question in questions]
     except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
+        failure = errors.exceptions[0]
+    else:
+        return [task.result() for task in tasks]
     finally:
         # Those that had no slot yet were never awaited.
         for question in questions:
             question.close()
-    return [task.result() for task in tasks]
+    # Outside of the block above, so that it keeps its own cause.
+    raise failure
 
 
 def settings_of(config: BaseModel, model: LanguageModel) -> ModelSettings:

@@ -6,12 +6,13 @@ import json
 from typing import Any, get_args
 
 import pytest
+from pydantic_ai.exceptions import ModelConnectionError
 from tests.support.scripted_model import TOKENS, Answer, Request, ScriptedModel
 
 from aixgo.agents.planner import CACHED_PLANS, PlannerAgent
 from aixgo.contract.role_config import PlannerConfig, PlanningStrategy, parse_role_config
 from aixgo.message import Message
-from aixgo.runtime.errors import InvalidRequestError, ModelUnavailableError
+from aixgo.runtime.errors import InvalidRequestError, ModelUnavailableError, ModelUnreachableError
 
 STRATEGIES: tuple[str, ...] = get_args(PlanningStrategy)
 
@@ -197,12 +198,20 @@ async def test_backtracking_goes_on_without_a_branch_that_is_no_plan(strategy: s
     plans: dict[str, Any] = {"most obvious": {"steps": [step(1, 1)]}, "safest": PLAN}
     model = ScriptedModel(lambda request: candidate(request, plans))
     plan = await ask(planner(model, strategy, reasoning_depth=2, enable_backtracking=True))
-    assert len(plan["steps"]) == 4
+    # Three tries of the first branch and one of the second.
+    assert (len(plan["steps"]), plan["tokens_used"]) == (4, 4 * TOKENS)
     with pytest.raises(ModelUnavailableError):
         await ask(planner(model, strategy, reasoning_depth=2))
     hopeless = ScriptedModel(lambda _: {"steps": []})
     with pytest.raises(ModelUnavailableError, match="no plan that works"):
         await ask(planner(hopeless, strategy, reasoning_depth=2, enable_backtracking=True))
+
+    def lost(_: Request) -> Answer:
+        raise ModelConnectionError("m", "refused")
+
+    with pytest.raises(ModelUnreachableError) as caught:
+        await ask(planner(ScriptedModel(lost), strategy, reasoning_depth=2, enable_backtracking=True))
+    assert isinstance(caught.value.__cause__, ModelConnectionError)
 
 
 async def test_a_hierarchy_plans_each_step_of_the_whole() -> None:
