@@ -140,9 +140,20 @@ class _Child:
         for text in texts:
             await self._runtime.send(target, Message.new("t", {"text": text}))
 
-    async def channel(self, name: str) -> int:
+    async def route(self, inputs: dict[str, list[str]]) -> None:
+        from aixgo.runtime.routing import Routing
+
         assert self._runtime is not None
-        return self._runtime.channel_stats(name).length
+        self._runtime.route(Routing(inputs))
+
+    async def channel(self, name: str) -> int:
+        from aixgo.runtime.errors import AgentNotFoundError
+
+        assert self._runtime is not None
+        try:
+            return self._runtime.channel_stats(name).length
+        except AgentNotFoundError:
+            return 0
 
     async def usage(self) -> dict[str, int]:
         return resources()

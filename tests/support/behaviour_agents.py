@@ -52,6 +52,14 @@ async def recall(message: Message) -> str:
     return " | ".join(text_of(item) for item in [*history, message])
 
 
+@aixgo.agent("tally")
+async def tally(message: Message) -> str:
+    """Say how long the history was, twice: a turn in between would be seen."""
+    before = len(await current_session().get_messages())
+    await asyncio.sleep(0.001)
+    return f"{before} {len(await current_session().get_messages())}"
+
+
 @aixgo.agent("count")
 async def count(message: Message) -> str:
     LAB.produced += 1
@@ -214,19 +222,5 @@ class Broken:
 
 
 def all_agents() -> list[Any]:
-    functions = [
-        echo,
-        recall,
-        count,
-        annotate,
-        stream,
-        endless,
-        half,
-        fail,
-        nothing,
-        hang,
-        wait,
-        context,
-        ask,
-    ]
-    return [*functions, Worker("worker"), Late(), Broken()]
+    answering = [echo, recall, tally, count, annotate, nothing, fail, hang, wait, context, ask]
+    return [*answering, stream, endless, half, Worker("worker"), Late(), Broken()]

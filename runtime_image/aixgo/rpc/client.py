@@ -19,7 +19,7 @@ from aixgo.rpc.certificates import CertificateFiles, CertificateStore
 from aixgo.rpc.convert import from_wire, to_wire, with_json_payload
 from aixgo.rpc.credentials import ReloadingChannel
 from aixgo.rpc.errors import failure_details
-from aixgo.rpc.metadata import NO_MESSAGE, NUMBERING, SENDER, Listening, of_call
+from aixgo.rpc.metadata import NO_MESSAGE, NUMBERING, SENDER, WAIT, Listening, of_call
 from aixgo.runtime.call_context import current_call
 
 if TYPE_CHECKING:
@@ -201,7 +201,13 @@ class AgentClient:
             call.cancel()
 
     async def send(
-        self, target: str, message: Message | None, *, timeout: float | None = None, sender: str = ""
+        self,
+        target: str,
+        message: Message | None,
+        *,
+        timeout: float | None = None,
+        wait: float | None = None,
+        sender: str = "",
     ) -> None:
         """Put a message into an agent's channel; :meth:`listen` takes it out.
 
@@ -209,6 +215,7 @@ class AgentClient:
             target: The agent, or a topic that agents there read.
             message: The message; None is one, too.
             timeout: Seconds until the call is given up.
+            wait: Seconds that the message may wait for room there. None: nearly as long as ``timeout``.
             sender: The agent that sends, if it is one.
 
         Raises:
@@ -217,6 +224,8 @@ class AgentClient:
         metadata = of_call()
         if sender:
             metadata = (*metadata, (SENDER, sender))
+        if wait is not None:
+            metadata = (*metadata, (WAIT, str(round(wait * 1000))))
         if message is None:
             metadata = (*metadata, (NO_MESSAGE, "1"))
         wire = None if message is None else to_wire(with_json_payload(message))

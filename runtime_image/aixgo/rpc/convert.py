@@ -36,6 +36,18 @@ def to_wire(message: Message) -> pb.Message:
     return wire
 
 
+def with_json_payload(message: Message) -> Message:
+    """Return the message with a payload that is JSON, as the wire wants it: any other text becomes a string.
+
+    Inside a process a payload may be any text; Aixgo's producer sends such ones.
+    """
+    try:
+        orjson.loads(message.payload)
+    except orjson.JSONDecodeError:
+        return dataclasses.replace(message, payload=orjson.dumps(message.payload).decode())
+    return message
+
+
 def from_wire(wire: pb.Message) -> Message:
     """Return the message that came over the wire, as it is."""
     metadata = json_format.MessageToDict(wire.metadata) if wire.HasField("metadata") else {}

@@ -17,6 +17,8 @@ Metadata = tuple[tuple[str, str], ...]
 SENDER: Final = "aixgo-sender"
 #: Send: the request has no message on purpose: None is sent.
 NO_MESSAGE: Final = "aixgo-no-message"
+#: Send: how many milliseconds the message may wait for room. Without it, a little less than the deadline.
+WAIT: Final = "aixgo-wait-ms"
 #: Listen: a random id of the reader. What it has not acknowledged is sent again when it comes back.
 READER: Final = "aixgo-reader"
 #: Listen, in both directions: the id of the numbering that ACKNOWLEDGED belongs to. Messages have the numbers

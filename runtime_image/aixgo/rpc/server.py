@@ -13,7 +13,7 @@ from aixgo.rpc import agent_service_pb2 as pb
 from aixgo.rpc import agent_service_pb2_grpc as pb_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from aixgo.contract import GrpcConfig
 
@@ -55,7 +55,7 @@ class RpcServer:
         self,
         service: pb_grpc.AgentServiceServicer,
         addresses: str | Sequence[str],
-        credentials: grpc.ServerCredentials | None,
+        credentials: Callable[[], grpc.ServerCredentials] | None,
         options: list[tuple[str, int]],
     ) -> None:
         """Bind the ports.
@@ -63,7 +63,8 @@ class RpcServer:
         Args:
             service: The implementation of ``aixgo.AgentService``.
             addresses: ``host:port`` to listen on, one or more.
-            credentials: None: plaintext.
+            credentials: Makes those of one address; they know which certificate it has seen last. None:
+                plaintext.
             options: See :func:`server_options`.
 
         Raises:
@@ -111,7 +112,7 @@ class RpcServer:
         """
         await self._server.stop(grace)
 
-    def _bind(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
+    def _bind(self, address: str, credentials: Callable[[], grpc.ServerCredentials] | None) -> int:
         if credentials is None:
             return self._server.add_insecure_port(address)
-        return self._server.add_secure_port(address, credentials)
+        return self._server.add_secure_port(address, credentials())

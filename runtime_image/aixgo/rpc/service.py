@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from aixgo.rpc.authorization import uris_of
 from aixgo.rpc.convert import from_caller, from_wire, to_wire
 from aixgo.rpc.deliveries import Deliveries
 from aixgo.rpc.errors import RpcFailure, to_failure
-from aixgo.rpc.metadata import NO_MESSAGE, NUMBERING, SENDER, Listening
+from aixgo.rpc.metadata import NO_MESSAGE, NUMBERING, SENDER, WAIT, Listening
 from aixgo.runtime.call_context import CallContext, chain_of, current_call
 from aixgo.runtime.errors import (
     AgentNotFoundError,
@@ -63,6 +64,8 @@ SERVICE: Final = "aixgo.AgentService"
 MAX_LOGGED: Final = 256
 
 _log = get_logger("aixgo.rpc")
+#: A line for every call costs as much as a good part of the call: metrics count, debug logs tell.
+_access = logging.getLogger("aixgo.rpc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +225,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
         elif NO_MESSAGE not in metadata:
             raise InvalidRequestError("message", "is required")
         sender = str(metadata.get(SENDER, ""))
-        remaining = context.time_remaining()
-        timeout = None if remaining is None else max(remaining - ANSWER_SECONDS, remaining / 2)
+        timeout = _waiting_time(str(metadata.get(WAIT, "")), context.time_remaining())
         with self._gate.admit():
             await self._channels.deliver(name, message, sender=sender, timeout=timeout)
         return pb.SendResponse(success=True)
@@ -303,7 +305,10 @@ class AgentService(pb_grpc.AgentServiceServicer):
             await context.abort(failure.code, failure.text, failure.trailers())
             raise AssertionError("abort always raises") from error
         finally:
-            self._metrics.rpc_finished(method, status.name, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            self._metrics.rpc_finished(method, status.name, seconds)
+            if _access.isEnabledFor(logging.DEBUG):
+                _log.debug("call", method=method, code=status.name, seconds=round(seconds, 6))
 
 
 def _turn_request(request: pb.ExecuteRequest) -> TurnRequest:
@@ -354,6 +359,16 @@ def _response(result: TurnResult) -> pb.ExecuteResponse:
 def _deadline(remaining: float | None, timeout: float) -> float:
     """Return the seconds that a call may take: the caller's deadline, capped by the agent's timeout."""
     return timeout if remaining is None else min(remaining, timeout)
+
+
+def _waiting_time(wanted: str, remaining: float | None) -> float | None:
+    """Return the seconds that a message may wait for room. None: as long as the channel allows."""
+    limits = []
+    if remaining is not None:
+        limits.append(max(remaining - ANSWER_SECONDS, remaining / 2))
+    if wanted.isdecimal() and len(wanted) < 10:
+        limits.append(int(wanted) / 1000)
+    return min(limits, default=None)
 
 
 def _listen_response(message: Message | None) -> pb.ListenResponse:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aixgo.cancellation import see_through
@@ -163,7 +164,7 @@ class DistributedRuntime(Runtime):
             on_model_unreachable=lambda: None,
             tracing=self._tracing,
         )
-        credentials = server_credentials(self._store) if self._store is not None else None
+        credentials = partial(server_credentials, self._store) if self._store is not None else None
         options = server_options(self._grpc, max(1, round(self._stop_grace)))
         server = RpcServer(service, self._wanted_addresses, credentials, options)
         await server.start()

@@ -137,7 +137,9 @@ class RemoteAgent:
             AixgoError: as :meth:`execute`.
         """
         try:
-            await self.client.send(self.name, message, timeout=timeout + ANSWER_SECONDS, sender=sender)
+            await self.client.send(
+                self.name, message, timeout=timeout + ANSWER_SECONDS, wait=timeout, sender=sender
+            )
         except RpcError as error:
             if error.reason == "CHANNEL_FULL" or error.code is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise ChannelFullError(self.name) from error

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aixgo.agents.services import AgentServices
@@ -130,7 +131,7 @@ class RuntimeServer:
         self._rpc = RpcServer(
             service,
             f"{host or '[::]'}:{config.grpc.port}",
-            server_credentials(self._certificates) if self._certificates is not None else None,
+            partial(server_credentials, self._certificates) if self._certificates is not None else None,
             server_options(config.grpc, config.limits.drain_timeout_seconds),
         )
         self.metrics.watch_connections(self._rpc.port)
