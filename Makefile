@@ -34,12 +34,14 @@ lint: setup ## ruff, mypy --strict, import contracts
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
-bench: prerequisites ## sessions against peers and limits: JSON, Markdown and a chart in build/benchmarks
+bench: prerequisites ## sessions and calls against peers and limits: JSON, Markdown and charts in build/benchmarks
 	@$(PY) -m benchmarks.sessions
+	@$(PY) -m benchmarks.runtime
 
-soak: prerequisites ## long forms of the fault tests: hundreds of kills and cuts
+soak: prerequisites ## long forms of the fault tests: hundreds of kills and cuts, ten minutes of rotation under load
 	@$(PY) -m tests.soak.file_crashes --rounds 200
 	@$(PY) -m tests.soak.redis_faults --rounds 20
+	@$(PY) -m tests.soak.runtime_rotation --seconds 600
 
 generate: setup ## CRDs and gRPC code from their sources
 	@$(PY) runtime_image/proto/generate.py
