@@ -84,7 +84,8 @@ class CallFailedError(CliError):
 
 
 def execute(endpoint: Endpoint, call: Call, *, on_partial: Callable[[str], None] | None = None) -> Answer:
-    """Make one call. With ``on_partial`` the answer is streamed to it as it is being produced.
+    """Make one call. With ``on_partial`` the answer is streamed to it as it is being produced; an answer that
+    has no parts (the agent cannot stream, or the call was a repetition) goes to it as one.
 
     Raises :class:`CallFailedError`.
     """
@@ -100,11 +101,16 @@ def execute(endpoint: Endpoint, call: Call, *, on_partial: Callable[[str], None]
         try:
             if on_partial is None:
                 return _answer(stub.Execute(request, timeout=call.timeout))
+            parts = 0
             for event in stub.ExecuteStream(request, timeout=call.timeout):
                 if event.WhichOneof("event") == "partial":
+                    parts += 1
                     on_partial(text_of(from_wire(event.partial)))
-                else:
-                    return _answer(event.final)
+                    continue
+                answer = _answer(event.final)
+                if not parts:
+                    on_partial(answer.text)
+                return answer
         except grpc.RpcError as error:
             raise CallFailedError(error, f"agent {call.agent} at {endpoint.address}") from None
     raise CliError(

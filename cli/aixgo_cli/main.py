@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from aixgo_cli.commands import call, conformance, explain, processes, run, session, status, version
+from aixgo_cli.commands import call, chat, conformance, explain, processes, run, session, status, version
 from aixgo_cli.errors import CliError, ExitCode
 from aixgo_cli.output import write_error
 
@@ -38,6 +38,7 @@ def _root(
 
 
 call.register(app)
+chat.register(app)
 session.register(app)
 status.register(app)
 explain.register(app)

@@ -116,26 +116,30 @@ def call(
         idempotency_key=idempotency_key or (secrets.token_hex(16) if session else ""),
         timeout=timeout,
     )
-    on_partial = _print_partial if stream and output is AnswerFormat.TEXT else None
+    on_partial = print_partial if stream and output is AnswerFormat.TEXT else None
     with nullcontext() if on_partial else waiting(f"waiting for {agent} to answer"):
         if address is not None:
-            answer = _call_directly(question, address, tls_dir, server_name, on_partial)
+            answer = call_directly(question, address, tls_dir, server_name, on_partial)
             place = f"address={address}"
         else:
-            answer, name = _call_in_cluster(
+            answer, name = call_in_cluster(
                 question, (kubeconfig, context, namespace), client=client, pod=pod, on_partial=on_partial
             )
             place = f"pod={name}"
     _print(agent, answer, place, output, streamed=on_partial is not None)
 
 
-def _call_directly(
+def call_directly(
     question: Call,
     address: str,
     tls_dir: Path | None,
     server_name: str | None,
     on_partial: Callable[[str], None] | None,
 ) -> Answer:
+    """Call the runtime at an address, with the client certificate in a folder.
+
+    Raises CliError.
+    """
     from aixgo_cli.calls import Endpoint, execute
     from aixgo_cli.credentials import from_directory
 
@@ -148,7 +152,7 @@ def _call_directly(
     return execute(Endpoint(address, server_name, from_directory(tls_dir)), question, on_partial=on_partial)
 
 
-def _call_in_cluster(
+def call_in_cluster(
     question: Call,
     cluster_options: tuple[str | None, str | None, str | None],
     *,
@@ -156,12 +160,23 @@ def _call_in_cluster(
     pod: str | None,
     on_partial: Callable[[str], None] | None,
 ) -> tuple[Answer, str]:
-    """Call a Ready pod; when it goes away before it has answered, try another one."""
+    """Call a Ready pod; when it goes away before it has answered anything, try another one.
+
+    Returns the answer and the name of the pod. Raises CliError.
+    """
     from grpc import StatusCode
 
     from aixgo_cli import targets
     from aixgo_cli.calls import CallFailedError, Endpoint, execute
     from aixgo_cli.portforward import PortForward
+
+    shown = False
+
+    def show(text: str) -> None:
+        nonlocal shown
+        shown = True
+        if on_partial is not None:
+            on_partial(text)
 
     cluster = connect(*cluster_options)
     for attempt in range(1, _ATTEMPTS + 1):
@@ -169,19 +184,20 @@ def _call_in_cluster(
         with PortForward(cluster, target.namespace, target.pod, target.port) as forward:
             endpoint = Endpoint(f"127.0.0.1:{forward.local_port}", target.server_name, target.identity)
             try:
-                return execute(endpoint, question, on_partial=on_partial), target.pod
+                return execute(endpoint, question, on_partial=show if on_partial else None), target.pod
             except CallFailedError as error:
                 error.where = f"agent {question.agent} on pod {target.namespace}/{target.pod}"
                 if forward.error:
                     error.what = f"{error.status.name}: {forward.error}"
-                repeatable = bool(question.idempotency_key) and pod is None and on_partial is None
+                repeatable = bool(question.idempotency_key) and pod is None and not shown
                 if error.status is not StatusCode.UNAVAILABLE or not repeatable or attempt == _ATTEMPTS:
                     raise
                 stderr().print(f"pod {target.pod} did not answer, trying another one")
     raise AssertionError("unreachable")
 
 
-def _print_partial(text: str) -> None:
+def print_partial(text: str) -> None:
+    """Write a part of an answer, at once."""
     sys.stdout.write(printable(text))
     sys.stdout.flush()
 

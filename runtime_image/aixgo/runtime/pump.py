@@ -133,6 +133,9 @@ class InputPump:
                 self._failed(f"answer not sent to {target}", message, error)
 
     def _failed(self, what: str, message: Message, error: Exception) -> None:
+        if isinstance(error, RuntimeNotStartedError):  # channels end with the process
+            _log.warning(what, agent=self._name, id=message.id, error=str(error))
+            return
         # Nobody else gets to see why an agent failed.
         cause = error.__cause__ if isinstance(error, AgentFailedError) else None
         _log.error(what, agent=self._name, id=message.id, error=str(error), exc_info=cause)
