@@ -129,6 +129,9 @@ async def test_nothing_that_is_secret_is_told(
             for body in collector.bodies:
                 told.add("traces", body.decode("utf-8", "replace"))
     told.add("log", "".join(runtime.output))
+    stored = next(line for line in runtime.events("call") if line["code"] == "OK" and "session_id" in line)
+    assert (stored["method"], stored["agent"], len(stored["trace_id"])) == ("Execute", "a", 32)
+    assert stored["caller"] == "spiffe://cluster.local/ns/team/client/me"
 
     assert {FIRST_KEY, SECOND_KEY} <= set(model.keys), "the keys were in use"
     assert f"Bearer {TOKEN}" in {headers.get("authorization") for headers in mcp.headers}
