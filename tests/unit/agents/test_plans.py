@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.properties import PATIENT
 
 from aixgo.agents.plans import (
     PlanError,
@@ -90,6 +91,7 @@ def plans(draw: st.DrawFn) -> list[PlanStep]:
     return draw(st.permutations(steps))
 
 
+@PATIENT
 @given(plans())
 def test_every_step_comes_after_what_it_needs(steps: list[PlanStep]) -> None:
     ordered = in_order(steps, 8)
@@ -110,6 +112,7 @@ def everything_before(steps: list[PlanStep]) -> dict[int, set[int]]:
     return before
 
 
+@PATIENT
 @given(plans())
 def test_no_group_holds_steps_that_need_each_other(steps: list[PlanStep]) -> None:
     ordered = in_order(steps, 8)
@@ -121,6 +124,7 @@ def test_no_group_holds_steps_that_need_each_other(steps: list[PlanStep]) -> Non
     assert all(first in before[second] for first, second in pairwise(path))
 
 
+@PATIENT
 @given(plans(), st.data())
 def test_a_spliced_plan_is_a_plan(steps: list[PlanStep], data: st.DataObject) -> None:
     outline = in_order(steps, 8)

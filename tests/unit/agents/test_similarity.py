@@ -7,6 +7,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.properties import PATIENT
 
 from aixgo.agents.similarity import Similarities, nearest
 
@@ -72,6 +73,7 @@ def test_the_nearest_come_first() -> None:
 words = st.lists(st.text("abc ", max_size=8), min_size=1, max_size=7)
 
 
+@PATIENT
 @given(words, st.floats(0, 1))
 def test_every_text_is_in_exactly_one_cluster(texts: list[str], threshold: float) -> None:
     alike = Similarities(texts)
@@ -82,6 +84,7 @@ def test_every_text_is_in_exactly_one_cluster(texts: list[str], threshold: float
     assert 0.0 <= alike.agreement([1.0] * len(texts), clusters) <= 1.0
 
 
+@PATIENT
 @given(words)
 def test_similarity_is_symmetric_and_equal_texts_are_equal(texts: list[str]) -> None:
     alike = Similarities([*texts, texts[0]])

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.properties import PATIENT
 
 from aixgo.agents.votes import (
     Ballot,
@@ -88,6 +89,7 @@ def test_one_ballot_wins_and_none_is_an_error(vote: Callable[[list[Ballot]], Ver
 
 
 @pytest.mark.parametrize("vote", [majority, weighted, most_confident])
+@PATIENT
 @given(cast=ballots)
 def test_a_verdict_is_one_of_the_contents_whatever_the_order(
     vote: Callable[[list[Ballot]], Verdict], cast: list[Ballot]
@@ -100,6 +102,7 @@ def test_a_verdict_is_one_of_the_contents_whatever_the_order(
     assert again.agreement == pytest.approx(verdict.agreement)
 
 
+@PATIENT
 @given(cast=ballots)
 def test_nobody_has_more_ballots_than_the_majority(cast: list[Ballot]) -> None:
     options = [item.option for item in cast]

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
+from tests.support.properties import PATIENT
 
 from aixgo.contract.durations import parse_duration
 from aixgo.contract.role_config import (
@@ -180,6 +181,7 @@ def test_who_needs_a_model(role: str, config: dict[str, Any], *, expected: bool)
     assert not any("needs a model" in text for text in role_problems(role, config, has_model=True))
 
 
+@PATIENT
 @given(st.dictionaries(st.text(max_size=20), st.none() | st.integers() | st.text(max_size=5), max_size=4))
 def test_no_configuration_breaks_the_check(config: dict[str, Any]) -> None:
     for role in ("react", "classifier", "aggregator", "planner", "producer", "logger", "custom"):
