@@ -28,6 +28,7 @@ class NodeTable:
         "_lengths",
         "_numbers",
         "_parents",
+        "_resumed",
         "_runs",
         "_starts",
         "_texts",
@@ -40,6 +41,8 @@ class NodeTable:
         self._depths = array("i")
         #: Where the run of messages begins that each followed the one before it in the log, up to this one.
         self._runs = array("i")
+        #: The message that was added without its predecessors.
+        self._resumed = ROOT
         self._starts = array("q")
         self._lengths = array("I")
         #: Ids that are no UUIDs: other programs may have written them.
@@ -56,7 +59,8 @@ class NodeTable:
         return self._append(entry_id, parent, self.depth(parent) + 1, chain, start, end)
 
     def resume(self, entry_id: str, depth: int, chain: str, start: int, end: int) -> int:
-        """Add a message whose predecessors are not here."""
+        """Add a message whose predecessors are not here, nor perhaps what lies between it and the next."""
+        self._resumed = len(self)
         return self._append(entry_id, ROOT, depth, chain, start, end)
 
     def _append(self, entry_id: str, parent: int, depth: int, chain: str, start: int, end: int) -> int:
@@ -71,7 +75,8 @@ class NodeTable:
         self._chains += bytes.fromhex(chain)
         self._depths.append(depth)
         self._parents.append(parent)
-        self._runs.append(self._runs[parent] if parent == node - 1 >= 0 else node)
+        joined = parent == node - 1 and parent not in {ROOT, self._resumed}
+        self._runs.append(self._runs[parent] if joined else node)
         self._starts.append(start)
         self._lengths.append(end - start)
         return node

@@ -97,6 +97,24 @@ async def test_a_reader_follows_a_writer(directory: Path) -> None:
         assert await other.get_messages() == await session.get_messages()
 
 
+async def test_a_branch_lies_between_the_newest_messages(directory: Path) -> None:
+    async with Manager(FileBackend(directory)) as writer:
+        session = await writer.create("assistant")
+        await session.append_messages([message(number, 100) for number in range(40)])
+        checkpoint = await session.checkpoint()
+        await session.append_messages([message(["left", number]) for number in range(20)])
+        await session.restore(checkpoint.id)
+        await session.append_message(message("a", 6000))
+        await session.append_message(message("b"))
+        async with Manager(FileBackend(directory)) as reader:
+            other = await reader.get(session.id)
+            assert not log_of(reader, other).complete
+            assert await other.get_messages(limit=4) == await session.get_messages(limit=4)
+            await session.append_message(message("c"))
+            assert await other.get_messages(limit=3) == await session.get_messages(limit=3)
+            assert await other.get_messages() == await session.get_messages()
+
+
 async def test_the_last_line_is_always_the_newest_message(directory: Path) -> None:
     async with Manager(FileBackend(directory)) as manager:
         session = await manager.create("assistant")

@@ -59,7 +59,8 @@ class FileStore:
         #: What was put right since this object was made.
         self.repairs: list[Repair] = []
         self._indexes = legacy.IndexCache()
-        self._recent = RecentMessages()
+        #: The newest messages of the logs, decoded.
+        self.recent = RecentMessages()
         self._logs: dict[tuple[str, str], SessionLog] = {}
         #: Session id -> agent, as far as it was looked up.
         self._homes: dict[str, str] = {}
@@ -140,7 +141,7 @@ class FileStore:
                     session_id,
                     durable=self.durable,
                     indexes=self._indexes,
-                    recent=self._recent,
+                    recent=self.recent,
                     is_writer=lambda: self.lock.held,
                     report=self.note,
                 )
@@ -169,7 +170,7 @@ class FileStore:
                 log.lock.release()
             messages -= log.node_count
             self._open_files.closed(log)
-            self._recent.forget(key)
+            self.recent.forget(key)
             del self._logs[key]
 
     def hot(self, session_id: str) -> SessionLog | None:
@@ -351,7 +352,7 @@ class FileStore:
             self._owners.remove(log.agent_name, log.record().user_id, log.session_id)
         log.delete()
         key = log.key
-        self._recent.forget(key)
+        self.recent.forget(key)
         with self._guard:
             self._logs.pop(key, None)
             self._homes.pop(log.session_id, None)
