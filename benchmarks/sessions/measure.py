@@ -73,13 +73,23 @@ class Measurer:
         sample = await _repeat(lambda: self._adapter.append(session, messages.pop()), samples, seconds)
         return sample | {"flushes": self._flushes.calls - before}
 
-    async def _read(self, samples: int, seconds: float, *, history: int, limit: int | None) -> Sample:
+    async def _read(
+        self, samples: int, seconds: float, *, history: int, limit: int | None, forget: bool = False
+    ) -> Sample:
+        """Read messages; ``forget``: decoded anew each time, although the process has just read them."""
         session = await self._session("read", history)
         wanted = history if limit is None else limit
         found = await self._adapter.read(session, limit)
         if len(found) != wanted:
             raise AssertionError(f"{len(found)} messages instead of {wanted}")
-        return await _repeat(lambda: self._adapter.read(session, limit), samples, seconds)
+        drop = self._adapter.forget
+
+        async def anew() -> None:
+            if drop is not None:
+                drop(session)
+
+        before = anew if forget else None
+        return await _repeat(lambda: self._adapter.read(session, limit), samples, seconds, before)
 
     async def _cold(self, samples: int, seconds: float, *, history: int, limit: int) -> Sample | None:
         read = self._adapter.cold_read

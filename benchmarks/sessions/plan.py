@@ -65,7 +65,7 @@ def plan(*, quick: bool) -> list[list[Step]]:
         return step(name, ("limits",), "limit", 200, name=name)
 
     def history(kind: str, messages: int) -> Step:
-        return step(f"{kind}@{messages}", ("file-fsync", "redis"), kind, 30, history=messages)
+        return step(f"{kind}@{messages}", ("file-fsync", "redis"), kind, 100, history=messages)
 
     grown = ("file-os@10", "file-os@5000", "go-file@5000")
     return [
@@ -78,15 +78,17 @@ def plan(*, quick: bool) -> list[list[Step]]:
             limit("xadd-everysec"),
             limit("xadd-always"),
             step("append", STORES, "append", 100, history=100),
-            step("append@1k", STORES, "append", 40, history=1000),
-            step("checkpoint", _CHECKPOINTS, "checkpoint", 30, history=1000),
-            step("restore", _CHECKPOINTS, "restore", 30, history=1000),
+            # As many as appends: the first ones of each part find cold caches.
+            step("append@1k", STORES, "append", 100, history=1000),
+            step("checkpoint", _CHECKPOINTS, "checkpoint", 100, history=1000),
+            step("restore", _CHECKPOINTS, "restore", 100, history=1000),
         ],
         [history(kind, messages) for kind in ("checkpoint", "restore") for messages in (100, 10_000)],
         [step("append, many sessions", grown, "append", 50, history=5)],
         [
             limit("decode-100"),
             step("last100", STORES, "read", 50, history=1000, limit=100),
+            step("last100 decoded", ("file-fsync",), "read", 50, history=1000, limit=100, forget=True),
             step("last100 cold", ("file-fsync",), "cold", 10, history=1000, limit=100),
             step("last100 cold@100k", ("file-fsync",), "cold", 5, history=100_000, limit=100),
             step("all1000", STORES, "read", 15, history=1000, limit=None),

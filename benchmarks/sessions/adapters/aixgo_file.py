@@ -60,6 +60,10 @@ class _AixgoFile(AixgoAdapter):
                     await manager.create("assistant", user_id="user-2")
         self.manager = Manager(FileBackend(self.directory, durability=self.mode))
 
+    def forget(self, session: Session) -> None:
+        store = self.manager.backend._store  # type: ignore[attr-defined]  # noqa: SLF001 - for whoever measures
+        store.recent.forget((session.agent_name, session.id))
+
     async def cold_read(self, session: Session, limit: int) -> tuple[float, list[Any]]:
         """Another manager of the directory, open and warm, asks for this session for the first time."""
         async with Manager(FileBackend(self.directory, durability=self.mode)) as other:

@@ -60,6 +60,8 @@ class Adapter:
     #: Make a checkpoint and return what :attr:`restore` takes. None: the store has none.
     checkpoint: Callable[[Any], Awaitable[Any]] | None = None
     restore: Callable[[Any, Any], Awaitable[None]] | None = None
+    #: Forget the messages of a session that were kept decoded. None: nothing is kept.
+    forget: Callable[[Any], None] | None = None
     #: Read the newest 100 as a process that never saw the session; returns (microseconds, messages).
     cold_read: Callable[[Any, int], Awaitable[tuple[float, list[Any]]]] | None = None
     #: Name -> one operation of the disk, the network or the CPU.
