@@ -160,7 +160,7 @@ def redis(tmp_path: Path) -> Iterator[str]:
 async def test_r4_turns_are_serial_across_processes_on_one_redis(
     redis: str, agent_host: AgentHost, authority: Authority, tmp_path: Path
 ) -> None:
-    """One session, three ways in: a local agent, a remote one with shipped history, the other's own backend."""
+    """One session, three ways in: a local agent, a remote one with the history, the other's own backend."""
     directory = authority.runtime("r", "team").write(tmp_path / "tls")
     tls = TLSConfig(directory / "tls.crt", directory / "tls.key", directory / "ca.crt")
     from tests.support.behaviour_agents import tally
