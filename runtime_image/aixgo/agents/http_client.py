@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import functools
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.request import getproxies, proxy_bypass
@@ -20,6 +21,7 @@ from aixgo.agents.url_guard import RefusedAddressError, check_url, resolve
 from aixgo.runtime.call_context import current_call
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterable
 
     from aixgo.agents.url_guard import AddressPolicy
@@ -81,11 +83,11 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
 
     def __init__(self, origin: httpx2.URL, policy: AddressPolicy) -> None:
         proxy = _proxy(origin)
-        super().__init__(limits=LIMITS, proxy=proxy)
+        super().__init__(verify=_trust(), limits=LIMITS, proxy=proxy)
         self._origin = _origin(origin)
         if proxy is None:
             self._pool = httpcore2.AsyncConnectionPool(
-                ssl_context=httpx2.create_ssl_context(),
+                ssl_context=_trust(),
                 max_connections=LIMITS.max_connections,
                 max_keepalive_connections=LIMITS.max_keepalive_connections,
                 keepalive_expiry=LIMITS.keepalive_expiry,
@@ -224,6 +226,12 @@ def asked_wait(headers: httpx2.Headers) -> float | None:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
     except (ValueError, OverflowError):
         return None
+
+
+@functools.cache
+def _trust() -> ssl.SSLContext:
+    """Return whom all clients trust: the usual CAs, or ``SSL_CERT_FILE``. Reading them takes a while."""
+    return httpx2.create_ssl_context()
 
 
 def _origin(url: httpx2.URL) -> tuple[str, str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from tests.support.model_server import ModelServer, ToolCall
 from tests.support.pki import Authority, Leaf
 from tests.support.runtime_process import RuntimeFiles, RuntimeProcess, custom, runtime_json
 
+from aixgo.agents.text import text_of
+from aixgo.message import Message
 from aixgo.rpc.client import RpcError
 
 CODE = grpc.StatusCode
@@ -75,9 +78,16 @@ async def test_agents_are_tools_here_and_there(
             agent_tool("impostor", "stranger", "lab"),
             agent_tool("nobody", "nobody", "lab"),
             agent_tool("here", "recall", "team"),
+            agent_tool("patient", "patient", "team"),
+            agent_tool("hasty", "hasty", "team"),
         )
         document = runtime_json(
-            [boss, custom("recall", description="Repeats what it hears.")],
+            [
+                boss,
+                custom("recall", description="Repeats what it hears."),
+                custom("patient", "wait"),
+                custom("hasty", "wait", timeoutSeconds=1),
+            ],
             sessions={"type": "File", "file": {}},
             routes=[
                 route("recall", "lab", lab, "lab.lab.svc"),
@@ -115,6 +125,7 @@ async def test_agents_are_tools_here_and_there(
                     "broken": "agent fail failed: INTERNAL",
                     "impostor": "agent stranger failed: agent not ready",
                     "nobody": "agent nobody failed: agent not found",
+                    "hasty": "agent hasty failed: deadline exceeded after 1 s",
                 }.items():
                     model.script = ask(tool, "x")
                     said = (await client.execute("boss", "hello")).text
@@ -123,13 +134,17 @@ async def test_agents_are_tools_here_and_there(
                     assert str(lab.grpc_port) not in said
 
                 # The deadline of the call is the deadline of what it calls.
-                model.script = ask("slow", "x")
-                began = time.monotonic()
-                with pytest.raises(RpcError) as caught:
-                    await client.execute("boss", "hello", timeout=1.5)
-                assert caught.value.code is CODE.DEADLINE_EXCEEDED
-                assert time.monotonic() - began < 10
-                await lab.until(lambda s: s.in_flight == 0, "the call in the other runtime is over, too", 5)
+                for tool in ("slow", "patient"):
+                    model.script = ask(tool, "x")
+                    began = time.monotonic()
+                    with pytest.raises(RpcError) as caught:
+                        await client.execute("boss", "hello", timeout=1.5)
+                    assert caught.value.code is CODE.DEADLINE_EXCEEDED
+                    assert time.monotonic() - began < 10
+                    for process in (lab, runtime):
+                        await process.until(
+                            lambda s: s.in_flight == 0, "everything that it called is over", 5
+                        )
 
 
 async def test_agents_that_call_each_other_in_a_circle(
@@ -211,6 +226,22 @@ async def test_a_tool_server_that_is_down_is_said_and_takes_nothing_down(
                     assert mcp.headers[-1]["authorization"] == "Bearer two"
                 finally:
                     mcp.kill()
+                with pytest.raises(RpcError, match="INVALID_ARGUMENT: input: has control characters"):
+                    await client.execute("boss", "a\0b")
+
+                # A caller that goes away, or has no time left, ends the request to the model.
+                model.script = lambda _: "one two three"
+                model.go_on.clear()
+                async with aclosing(client.execute_stream("boss", "hello")) as stream:
+                    assert isinstance(part := await anext(stream), Message)
+                    assert text_of(part) == "one"
+                async with asyncio.timeout(10):
+                    await model.abandoned.wait()
+                model.abandoned.clear()
+                with pytest.raises(RpcError, match="DEADLINE_EXCEEDED"):
+                    await client.execute("boss", "hello", timeout=0.5)
+                async with asyncio.timeout(10):
+                    await model.abandoned.wait()
                 _, metrics = await runtime.get("/metrics")
                 assert 'aixgo_mcp_tool_calls_total{status="ok",tool="add"}' in metrics
         assert "Bearer one" not in "".join(runtime.output)
