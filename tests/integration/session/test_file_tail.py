@@ -102,16 +102,16 @@ async def test_a_branch_lies_between_the_newest_messages(directory: Path) -> Non
         session = await writer.create("assistant")
         await session.append_messages([message(number, 100) for number in range(40)])
         checkpoint = await session.checkpoint()
-        await session.append_messages([message(["left", number]) for number in range(20)])
+        await session.append_message(message("left", 6000))
         await session.restore(checkpoint.id)
-        await session.append_message(message("a", 6000))
+        await session.append_message(message("a"))  # before it is a position, before that the branch
         await session.append_message(message("b"))
         async with Manager(FileBackend(directory)) as reader:
             other = await reader.get(session.id)
             assert not log_of(reader, other).complete
-            assert await other.get_messages(limit=4) == await session.get_messages(limit=4)
-            await session.append_message(message("c"))
             assert await other.get_messages(limit=3) == await session.get_messages(limit=3)
+            await session.append_message(message("c"))
+            assert await other.get_messages(limit=4) == await session.get_messages(limit=4)
             assert await other.get_messages() == await session.get_messages()
 
 
