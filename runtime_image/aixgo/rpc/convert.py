@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import orjson
 from google.protobuf import json_format, struct_pb2
 
+from aixgo.identifiers import new_id
 from aixgo.message import Message, rfc3339_seconds
 from aixgo.rpc import agent_service_pb2 as pb
 from aixgo.runtime.errors import InvalidRequestError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MAX_WORD = 256
 #: What a caller means that gives no type.
 DEFAULT_TYPE = "user"
+_NO_WORD = f"must be printable and at most {MAX_WORD} characters long"
 
 
 def to_wire(message: Message) -> pb.Message:
@@ -64,28 +65,26 @@ def from_caller(wire: pb.Message, field: str) -> Message:
     Raises:
         InvalidRequestError: a part of it is malformed; the part is named.
     """
-    for part, value in (("id", wire.id), ("type", wire.type)):
-        if len(value) > MAX_WORD or not value.isprintable():
-            raise InvalidRequestError(
-                f"{field}.{part}", f"must be printable and at most {MAX_WORD} characters long"
-            )
+    identifier, kind, payload, timestamp = wire.id, wire.type, wire.payload, wire.timestamp
+    if len(identifier) > MAX_WORD or not identifier.isprintable():
+        raise InvalidRequestError(f"{field}.id", _NO_WORD)
+    if len(kind) > MAX_WORD or not kind.isprintable():
+        raise InvalidRequestError(f"{field}.type", _NO_WORD)
     try:
-        orjson.loads(wire.payload)
+        orjson.loads(payload)
     except orjson.JSONDecodeError as error:
         raise InvalidRequestError(f"{field}.payload", "must be JSON text") from error
-    if wire.timestamp:
+    if timestamp:
         try:
-            datetime.fromisoformat(wire.timestamp)
+            datetime.fromisoformat(timestamp)
         except ValueError as error:
             raise InvalidRequestError(f"{field}.timestamp", "must be RFC 3339") from error
-    message = from_wire(wire)
-    if message.id and message.type and message.timestamp:
-        return message
-    return dataclasses.replace(
-        message,
-        id=message.id or str(uuid.uuid4()),
-        type=message.type or DEFAULT_TYPE,
-        timestamp=message.timestamp or rfc3339_seconds(datetime.now(UTC)),
+    return Message(
+        identifier or new_id(),
+        kind or DEFAULT_TYPE,
+        payload,
+        timestamp or rfc3339_seconds(datetime.now(UTC)),
+        json_format.MessageToDict(wire.metadata) if wire.HasField("metadata") else {},
     )
 
 

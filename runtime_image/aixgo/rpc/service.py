@@ -133,6 +133,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
         self._metrics = metrics
         self._on_model_unreachable = on_model_unreachable
         self._tracing = tracing
+        self._stateless = TurnRunner(None, metrics, tracing)
         self._calls = RunningCalls()
         self._deliveries = Deliveries(channels)
 
@@ -163,7 +164,15 @@ class AgentService(pb_grpc.AgentServiceServicer):
         name = self._authorized(request.agent_name, "agent_name", context)
         turn = _turn_request(request)
         metadata: Metadata = context.invocation_metadata() or ()  # type: ignore[assignment]
-        with self._span(method, name, metadata), self._gate.admit():
+        if not self._tracing.enabled:
+            return await self._admitted(name, turn, metadata, context, emit)
+        with self._span(method, name, metadata):
+            return await self._admitted(name, turn, metadata, context, emit)
+
+    async def _admitted(
+        self, name: str, turn: TurnRequest, metadata: Metadata, context: Context, emit: Emit | None
+    ) -> pb.ExecuteResponse:
+        with self._gate.admit():
             async with self._agents.use(name) as callee:
                 return _response(await self._turn(callee, turn, context, chain_of(metadata), emit))
 
@@ -180,8 +189,6 @@ class AgentService(pb_grpc.AgentServiceServicer):
 
     def _span(self, method: str, agent: str, metadata: Metadata) -> AbstractContextManager[Span]:
         """Open the span of a call; a trace that the caller is in goes on."""
-        if not self._tracing.enabled:
-            return self._tracing.span("")
         wanted = self._agents.wanted(agent)
         return self._tracing.call(
             agent,
@@ -204,8 +211,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
         try:
             with self._calls.call(turn.agent_name, seconds, outer) as call:
                 if not turn.session_id or turn.callers_history is not None:
-                    runner = TurnRunner(None, self._metrics, self._tracing)
-                    return await runner.run(callee.agent, turn, callee.config.session, emit)
+                    return await self._stateless.run(callee.agent, turn, callee.config.session, emit)
                 with self._sessions.borrow() as manager:
                     runner = TurnRunner(manager, self._metrics, self._tracing, call.commit)
                     return await runner.run(callee.agent, turn, callee.config.session, emit)
@@ -348,6 +354,8 @@ def _text(field: str, value: str, check: Callable[[str], str]) -> str:
 
 
 def _response(result: TurnResult) -> pb.ExecuteResponse:
+    if not result.session_id:
+        return pb.ExecuteResponse(output=to_wire(result.output))
     return pb.ExecuteResponse(
         output=to_wire(result.output),
         session_id=result.session_id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -22,7 +22,7 @@ class CallContext(NamedTuple):
 
     #: The agents that are waiting for this call, the first one first.
     chain: tuple[str, ...] = ()
-    #: When the call must be over, by the event loop's clock. None: no limit.
+    #: When the call must be over, by the monotonic clock. None: no limit.
     deadline: float | None = None
     #: The runtimes (by id) that have given the call a place among their concurrent calls.
     places: tuple[int, ...] = ()
@@ -31,13 +31,13 @@ class CallContext(NamedTuple):
         """Return the seconds until the deadline, not less than 0; None without one."""
         if self.deadline is None:
             return None
-        return max(0.0, self.deadline - asyncio.get_running_loop().time())
+        return max(0.0, self.deadline - time.monotonic())
 
     def within(self, seconds: float | None) -> CallContext:
         """Return a context that ends no later than in ``seconds``."""
         if seconds is None:
             return self
-        end = asyncio.get_running_loop().time() + seconds
+        end = time.monotonic() + seconds
         if self.deadline is not None and self.deadline <= end:
             return self
         return CallContext(self.chain, end, self.places)

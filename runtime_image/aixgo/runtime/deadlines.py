@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -24,6 +25,15 @@ class Deadlines:
         self._open: set[Deadline] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._next = 0.0
+        #: Asking for it is a system call.
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
 
     def limit(self, seconds: float) -> Deadline:
         """Return a block of at most ``seconds``, as :func:`asyncio.timeout`: the task is cancelled, and
@@ -47,11 +57,11 @@ class Deadlines:
         if self._timer is not None:
             self._timer.cancel()
         self._next = when
-        self._timer = asyncio.get_running_loop().call_at(when, self._look)
+        self._timer = self.loop.call_later(max(0.0, when - time.monotonic()), self._look)
 
     def _look(self) -> None:
         self._timer = None
-        now = max(asyncio.get_running_loop().time(), self._next)
+        now = max(time.monotonic(), self._next)  # a timer may be early by its resolution
         for deadline in [each for each in self._open if each.when <= now]:
             self._open.discard(deadline)
             deadline.expire()
@@ -67,11 +77,11 @@ class Deadline:
     def __init__(self, deadlines: Deadlines, seconds: float) -> None:
         self._deadlines = deadlines
         self._expired = False
-        #: By the event loop's clock.
-        self.when = asyncio.get_running_loop().time() + seconds
+        #: By the monotonic clock.
+        self.when = time.monotonic() + seconds
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._deadlines.loop)
         if task is None:
             raise RuntimeError("a deadline needs a task")
         self._task = task

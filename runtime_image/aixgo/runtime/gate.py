@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from aixgo.observability.metrics import MetricsCollector, NoMetrics
 from aixgo.runtime.errors import DrainingError, TooManyCallsError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 #: Weight of the newest call in the running mean of durations.
 SMOOTHING = 0.2
@@ -37,35 +32,51 @@ class CallGate:
         """The number of calls that are running now."""
         return self._in_flight
 
-    @contextmanager
-    def admit(self) -> Iterator[None]:
+    def admit(self) -> Admission:
         """Let one call in for the time of the block.
 
-        Raises:
+        Raises (on entering):
             DrainingError: no new calls are taken any more.
             TooManyCallsError: the limit is reached; it says when a try may succeed.
         """
+        return Admission(self)
+
+    def enter(self) -> None:
+        """Let one call in; see :meth:`admit`."""
         if self.draining:
             raise DrainingError
         if 0 < self.max_concurrent <= self._in_flight:
             hint = min(max(self._mean_seconds, SHORTEST_RETRY), LONGEST_RETRY)
             raise TooManyCallsError(self.max_concurrent, hint)
-        began = time.monotonic()
-        self._change(+1)
-        try:
-            yield
-        finally:
-            self._mean_seconds += SMOOTHING * (time.monotonic() - began - self._mean_seconds)
-            self._change(-1)
+        if not self._in_flight:
+            self._idle.clear()
+        self._in_flight += 1
+        self._metrics.calls_in_flight(self._in_flight)
+
+    def leave(self, seconds: float) -> None:
+        """Let one call out that was inside for so long."""
+        self._mean_seconds += SMOOTHING * (seconds - self._mean_seconds)
+        self._in_flight -= 1
+        self._metrics.calls_in_flight(self._in_flight)
+        if not self._in_flight:
+            self._idle.set()
 
     async def wait_idle(self) -> None:
         """Wait until no call is running."""
         await self._idle.wait()
 
-    def _change(self, difference: int) -> None:
-        self._in_flight += difference
-        self._metrics.calls_in_flight(self._in_flight)
-        if self._in_flight:
-            self._idle.clear()
-        else:
-            self._idle.set()
+
+class Admission:
+    """The stay of one call inside a gate, as a block."""
+
+    __slots__ = ("_began", "_gate")
+
+    def __init__(self, gate: CallGate) -> None:
+        self._gate = gate
+
+    def __enter__(self) -> None:
+        self._gate.enter()
+        self._began = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self._gate.leave(time.monotonic() - self._began)

@@ -106,8 +106,8 @@ async def test_an_error_of_the_block_comes_out_as_it_is() -> None:
 async def test_one_timer_serves_all(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.get_running_loop()
     made: list[float] = []
-    call_at = loop.call_at
-    monkeypatch.setattr(loop, "call_at", lambda when, *rest: (made.append(when), call_at(when, *rest))[1])
+    call_later = loop.call_later
+    monkeypatch.setattr(loop, "call_later", lambda *timer: (made.append(timer[0]), call_later(*timer))[1])
     deadlines = Deadlines()
     for _ in range(100):
         with deadlines.limit(30):
