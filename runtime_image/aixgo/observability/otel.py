@@ -102,6 +102,7 @@ class OpenTelemetryTracing:
             all_attributes["agent.role"] = role
         if remote_address:
             all_attributes["remote.addr"] = remote_address
+            kind = "client"
         parent = _parent(metadata) if kind == "server" else None
         return _OpenSpan(self._tracer, f"runtime.call.{target}", all_attributes, kind, parent, timed=True)
 

@@ -62,7 +62,7 @@ class Tracing(Protocol):
         Args:
             target: The agent's name.
             role: Its role.
-            remote_address: Where it is, if it is in another process.
+            remote_address: Where it is, if it is in another process; its span is a client's.
             kind: ``server`` for a call that came over the wire.
             metadata: What came with such a call; a trace in it goes on.
             attributes: More attributes.

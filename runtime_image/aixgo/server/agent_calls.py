@@ -128,7 +128,7 @@ class AgentCalls:
 
     async def _call_there(self, route: RouteConfig, message: Message) -> Message:
         try:
-            with self._tracing.call(route.agent, remote_address=route.address, kind="client"):
+            with self._tracing.call(route.agent, remote_address=route.address):
                 return (await self._client(route).execute(route.agent, message)).output
         except InvalidCertificateError as error:
             raise AgentNotReadyError(route.agent, "this runtime has no usable certificate") from error

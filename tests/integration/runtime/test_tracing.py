@@ -9,11 +9,20 @@ from typing import Any
 
 import grpc
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
 from tests.support.model_server import ModelServer, ToolCall
 from tests.support.pki import Authority, Leaf
 from tests.support.runtime_process import RuntimeFiles, RuntimeProcess, custom, runtime_json
 from tests.support.trace_collector import ReceivedSpan, TraceCollector
 
+import aixgo
+from aixgo import DistributedRuntime, Message, TLSConfig
+from aixgo.agents.text import text_of
+from aixgo.observability.otel import OpenTelemetryTracing
+from aixgo.observability.tracing import current_ids
 from aixgo.rpc import agent_service_pb2 as pb
 from aixgo.rpc import agent_service_pb2_grpc as pb_grpc
 from aixgo.rpc.certificates import load_bundle
@@ -178,6 +187,35 @@ async def check_failure(
         "exception.type"
     }
     assert {span.status_text for span in spans} == {""}
+
+
+async def test_runtimes_of_the_library_go_on_with_a_trace(authority: Authority, tmp_path: Path) -> None:
+    @aixgo.agent("there")
+    async def there(message: Message) -> str:
+        return " ".join(ids) if (ids := current_ids()) else "none"
+
+    directory = authority.runtime("r", "team").write(tmp_path / "tls")
+    tls = TLSConfig(directory / "tls.crt", directory / "tls.key", directory / "ca.crt")
+    spans = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    tracing = OpenTelemetryTracing(provider)
+    async with (
+        DistributedRuntime("127.0.0.1:0", tls=tls, tracing=tracing) as far,
+        DistributedRuntime("127.0.0.1:0", tls=tls, tracing=tracing) as near,
+    ):
+        far.register(there)
+        address = far.listen_address
+        await near.connect("there", address)
+        trace_id, _ = text_of(await near.call("there", Message.new("user", {"text": "x"}))).split()
+    calls = {span.kind: span for span in spans.get_finished_spans() if span.name == "runtime.call.there"}
+    client, server = calls[SpanKind.CLIENT], calls[SpanKind.SERVER]
+    assert {f"{span.context.trace_id:032x}" for span in calls.values() if span.context} == {trace_id}
+    assert server.parent is not None
+    assert client.context is not None
+    assert server.parent.span_id == client.context.span_id
+    assert client.attributes is not None
+    assert (client.attributes["runtime.type"], client.attributes["remote.addr"]) == ("remote", address)
 
 
 async def test_a_collector_that_is_away_costs_no_call_and_no_exit(files: RuntimeFiles, me: Leaf) -> None:
