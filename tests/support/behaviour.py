@@ -76,6 +76,11 @@ class Worlds:
         self.tls = TLSConfig(tls_dir / "tls.crt", tls_dir / "tls.key", tls_dir / "ca.crt")
         self._sessions = sessions
 
+    @property
+    def sessions(self) -> Manager:
+        assert self._sessions is not None
+        return self._sessions
+
     @asynccontextmanager
     async def make(
         self,

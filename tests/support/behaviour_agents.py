@@ -8,9 +8,12 @@ from typing import Any
 
 import aixgo
 from aixgo import Message, Runtime
+from aixgo.agents.errors import AgentNotImplementedError
 from aixgo.agents.protocol import Mailbox
 from aixgo.agents.text import text_of
+from aixgo.errors import StorageError
 from aixgo.runtime.call_context import caller_chain, remaining_seconds
+from aixgo.runtime.errors import InvalidRequestError, ModelRateLimitError, ModelUnavailableError
 from aixgo.session import current_session
 from aixgo.session.context import has_session
 
@@ -97,7 +100,13 @@ async def half(message: Message) -> AsyncIterator[str]:
 
 @aixgo.agent("fail")
 async def fail(message: Message) -> str:
-    raise ValueError(SECRET)
+    raise {
+        "busy": ModelRateLimitError("the model provider's rate limit is reached", 3.0),
+        "away": ModelUnavailableError("the model provider failed"),
+        "long": InvalidRequestError("input", "is too long"),
+        "store": StorageError("the disk at /var/lib/aixgo is full"),
+        "role": AgentNotImplementedError("fail", "execute"),
+    }.get(text_of(message), ValueError(SECRET))
 
 
 @aixgo.agent("nothing")

@@ -9,7 +9,9 @@ import pytest
 from tests.support.behaviour import World, Worlds, say
 from tests.support.behaviour_agents import SECRET
 
+from aixgo.agents.errors import AgentNotImplementedError
 from aixgo.agents.text import text_of
+from aixgo.errors import StorageError
 from aixgo.runtime.errors import (
     AgentAlreadyRegisteredError,
     AgentFailedError,
@@ -17,6 +19,9 @@ from aixgo.runtime.errors import (
     AgentNotReadyError,
     CallDeadlineError,
     CallLoopError,
+    InvalidRequestError,
+    ModelRateLimitError,
+    ModelUnavailableError,
     RuntimeAlreadyStartedError,
     RuntimeNotStartedError,
 )
@@ -174,6 +179,29 @@ async def test_r8_what_an_agent_raises_stays_secret_and_fails_one_call(world: Wo
     with pytest.raises(AgentFailedError):
         await world.runtime.call("nothing", say("x"))
     assert text_of(await world.runtime.call("echo", say("x"))) == "x"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "says"),
+    [
+        ("busy", ModelRateLimitError, "rate limit"),
+        ("away", ModelUnavailableError, "the model provider failed"),
+        ("long", InvalidRequestError, "input: is too long"),
+        ("store", StorageError, "full|failed"),
+        ("role", AgentNotImplementedError, "agent fail does not implement execute"),
+    ],
+)
+async def test_errors_are_of_the_same_kind_wherever_the_agent_is(
+    world: World, text: str, kind: type[Exception], says: str
+) -> None:
+    with pytest.raises(kind, match=says) as caught:
+        await world.runtime.call("fail", say(text))
+    if isinstance(caught.value, ModelRateLimitError):
+        assert caught.value.retry_after == 3.0
+    if isinstance(caught.value, InvalidRequestError):
+        assert caught.value.field == "input"
+    if world.host is not None:
+        assert "/var/lib" not in str(caught.value)
 
 
 async def test_r8_stopping_is_complete_although_it_is_interrupted(worlds: Worlds) -> None:
