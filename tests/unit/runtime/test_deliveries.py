@@ -78,7 +78,7 @@ async def test_a_reader_that_stays_away_or_leaves_gives_back() -> None:
     deliveries = Deliveries(channels, return_seconds=0.01)
     sent = await fill(channels, 3)
     with deliveries.connected("a", Listening("r")) as reader:
-        await take(deliveries, reader, 2)
+        await take(deliveries, reader, 3)
     first = await channels.receive("a")  # waits until they are given back
     assert channels.stats("a") == ChannelStats(100, 2)
     channels.put_back("a", [first])
