@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import resource
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from prometheus_client import (
     CollectorRegistry,
@@ -23,14 +23,14 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from aixgo.observability.call_series import CallCounter, CallHistogram
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from prometheus_client import Metric
 
     from aixgo.observability.metrics import Direction, Outcome
-
-S = TypeVar("S")
 
 #: From a cached answer to a slow model.
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -52,34 +52,34 @@ class PrometheusMetrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-        self._rpc = Counter("aixgo_grpc_requests", "gRPC calls", ["method", "status"], registry=registry)
-        self._rpc_seconds = Histogram(
+        self._rpc = CallCounter("aixgo_grpc_requests", "gRPC calls", ["method", "status"], registry=registry)
+        self._rpc_seconds = CallHistogram(
             "aixgo_grpc_request_duration_seconds",
             "Duration of gRPC calls",
-            ["method"],
+            "method",
             buckets=SECONDS,
             registry=registry,
         )
-        self._messages = Counter(
+        self._messages = CallCounter(
             "aixgo_agent_messages", "Messages of an agent, by direction", ["agent", "type"], registry=registry
         )
-        self._execution = Histogram(
+        self._execution = CallHistogram(
             "aixgo_agent_execution_duration_seconds",
             "Duration of an agent's executions",
-            ["agent"],
+            "agent",
             buckets=SECONDS,
             registry=registry,
         )
-        self._sessions = Counter(
+        self._sessions = CallCounter(
             "aixgo_session_operations",
             "Operations on the session backend",
             ["operation", "result"],
             registry=registry,
         )
-        self._session_seconds = Histogram(
+        self._session_seconds = CallHistogram(
             "aixgo_session_operation_duration_seconds",
             "Duration of operations on the session backend; of a turn without the agent's part",
-            ["operation"],
+            "operation",
             buckets=FAST_SECONDS,
             registry=registry,
         )
@@ -133,13 +133,6 @@ class PrometheusMetrics:
             registry=registry,
         )
         tasks.set_function(_task_count)
-        # What every call feeds. Looking a series up by its labels costs more than feeding it.
-        self._rpc_of = _Series(self._rpc.labels)
-        self._rpc_seconds_of = _Series(self._rpc_seconds.labels)
-        self._messages_of = _Series(self._messages.labels)
-        self._execution_of = _Series(self._execution.labels)
-        self._sessions_of = _Series(self._sessions.labels)
-        self._session_seconds_of = _Series(self._session_seconds.labels)
 
     def watch_connections(self, grpc_port: int) -> None:
         """Count the connections to this port at every scrape, as ``aixgo_active_connections``."""
@@ -171,21 +164,21 @@ class PrometheusMetrics:
 
     def rpc_finished(self, method: str, status: str, seconds: float) -> None:
         """Feed ``aixgo_grpc_requests_total`` and its duration."""
-        self._rpc_of[method, status].inc()
-        self._rpc_seconds_of[method,].observe(seconds)
+        self._rpc.inc(method, status)
+        self._rpc_seconds.observe(method, seconds)
 
     def agent_message(self, agent: str, direction: Direction) -> None:
         """Feed ``aixgo_agent_messages_total``."""
-        self._messages_of[agent, direction].inc()
+        self._messages.inc(agent, direction)
 
     def agent_executed(self, agent: str, seconds: float) -> None:
         """Feed ``aixgo_agent_execution_duration_seconds``."""
-        self._execution_of[agent,].observe(seconds)
+        self._execution.observe(agent, seconds)
 
     def session_operation(self, operation: str, outcome: Outcome, seconds: float) -> None:
         """Feed ``aixgo_session_operations_total`` and its duration."""
-        self._sessions_of[operation, outcome].inc()
-        self._session_seconds_of[operation,].observe(seconds)
+        self._sessions.inc(operation, outcome)
+        self._session_seconds.observe(operation, seconds)
 
     def mcp_tool_called(self, tool: str, outcome: Outcome, seconds: float) -> None:
         """Feed ``aixgo_mcp_tool_calls_total`` and its duration."""
@@ -217,18 +210,6 @@ class PrometheusMetrics:
         """Feed ``aixgo_http_requests_total`` and its duration."""
         self._http.labels(method, path, str(status)).inc()
         self._http_seconds.labels(method, path).observe(seconds)
-
-
-class _Series(dict[tuple[str, ...], S]):
-    """The series of one metric by the values of its labels."""
-
-    def __init__(self, labels: Callable[..., S]) -> None:
-        super().__init__()
-        self._labels = labels
-
-    def __missing__(self, values: tuple[str, ...]) -> S:
-        series = self[values] = self._labels(*values)
-        return series
 
 
 class _SessionBackend(Collector):
