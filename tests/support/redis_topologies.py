@@ -18,15 +18,20 @@ _SLOTS = 16384
 
 
 @contextlib.contextmanager
-def running_cluster(directory: Path, nodes: int = 3) -> Iterator[list[RedisServer]]:
-    """Run a cluster of masters inside the block; each has its share of the slots."""
+def running_cluster(directory: Path, nodes: int = 3, replicas: int = 0) -> Iterator[list[RedisServer]]:
+    """Run a cluster inside the block: masters with a share of the slots each, then replicas of the first."""
     servers = [
         # The nodes talk over a port of their own; without being told it is 10000 higher, which may be none.
         RedisServer(
             directory / f"node-{number}",
-            config=("cluster-enabled yes", "cluster-node-timeout 2000", f"cluster-port {free_port()}"),
+            config=(
+                "cluster-enabled yes",
+                "cluster-node-timeout 2000",
+                "repl-diskless-sync-delay 0",
+                f"cluster-port {free_port()}",
+            ),
         )
-        for number in range(nodes)
+        for number in range(nodes + replicas)
     ]
     with contextlib.ExitStack() as stack:
         clients: list[Any] = []
@@ -34,13 +39,23 @@ def running_cluster(directory: Path, nodes: int = 3) -> Iterator[list[RedisServe
             stack.callback(server.kill)
             server.start()
             client = stack.enter_context(redis.Redis(port=server.port))
-            first, last = number * _SLOTS // nodes, (number + 1) * _SLOTS // nodes - 1
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
+            if number < nodes:
+                first, last = number * _SLOTS // nodes, (number + 1) * _SLOTS // nodes - 1
+                client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
             if clients:
                 client.execute_command("CLUSTER", "MEET", "127.0.0.1", servers[0].port, _bus(servers[0]))
             clients.append(client)
-        wait_until(lambda: all(_is_joined(client, nodes) for client in clients), "the cluster is up")
+        wait_until(lambda: all(_is_joined(client, len(servers)) for client in clients), "the cluster is up")
+        for master, replica in zip(clients, clients[nodes:], strict=False):
+            replica.execute_command("CLUSTER", "REPLICATE", master.execute_command("CLUSTER", "MYID"))
+        for replica in clients[nodes:]:
+            wait_until(lambda client=replica: _follows(client), "the replica follows", timeout=30)
         yield servers
+
+
+def _follows(client: Any) -> bool:
+    info = client.info("replication")
+    return bool(info["role"] == "slave" and info["master_link_status"] == "up")
 
 
 def _bus(server: RedisServer) -> int:
@@ -78,7 +93,9 @@ class SentinelGroup:
     def _is_ready(self, replicas: int) -> bool:
         try:
             return self._followers() == replicas and all(
-                self._known(each) >= replicas for each in self.sentinels
+                self._known(each, "REPLICAS") >= replicas
+                and self._known(each, "SENTINELS") == len(self.sentinels) - 1
+                for each in self.sentinels
             )
         except redis.RedisError:
             return False
@@ -93,9 +110,9 @@ class SentinelGroup:
         ]
         return states.count("online")
 
-    def _known(self, sentinel: RedisServer) -> int:
+    def _known(self, sentinel: RedisServer, what: str) -> int:
         with redis.Redis(port=sentinel.port) as client:
-            return len(client.execute_command("SENTINEL", "REPLICAS", "primary"))  # type: ignore[arg-type]
+            return len(client.execute_command("SENTINEL", what, "primary"))  # type: ignore[arg-type]
 
 
 @contextlib.contextmanager

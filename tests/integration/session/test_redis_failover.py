@@ -14,7 +14,7 @@ import pytest
 import redis
 from tests.support.histories import History, race
 from tests.support.redis_server import RedisServer, running_redis
-from tests.support.redis_topologies import running_sentinel_group
+from tests.support.redis_topologies import running_cluster, running_sentinel_group
 
 from aixgo import Message
 from aixgo.session import (
@@ -80,6 +80,62 @@ async def test_a_failover_loses_nothing_that_replicas_have(tmp_path: Path) -> No
             for session, seen in zip(sessions, acknowledged, strict=True):
                 assert await texts(session) == seen
                 assert session.version == len(seen)
+            assert (await verify(manager.backend)).ok
+
+
+async def test_the_majority_of_three_sentinels_is_enough(tmp_path: Path) -> None:
+    """The first sentinel that the client knows is gone when the master goes."""
+    with running_sentinel_group(tmp_path, sentinels=3) as group:
+        options = RedisOptions(
+            sentinel_master="primary", min_replicas=1, read_timeout=2, dial_timeout=1, retry_timeout=20
+        )
+        async with Manager(RedisBackend(group.addresses, options)) as manager:
+            session = await manager.create("assistant")
+            await session.append_message(message("a"))
+            group.sentinels.pop(0).kill()
+            await session.append_message(message("b"))
+            first, second = group.servers
+            first.kill()
+            append = asyncio.create_task(session.append_message(message("c")))
+            async with asyncio.timeout(30):
+                while group.master() is first:
+                    await asyncio.sleep(0.05)
+            first.arguments = ("--replicaof", f"127.0.0.1 {second.port}")
+            first.start()
+            await append
+            assert await texts(session) == ["a", "b", "c"]
+            assert (await verify(manager.backend)).ok
+
+
+async def test_a_replica_takes_over_in_a_cluster(tmp_path: Path) -> None:
+    """Sessions of the master that is gone go on; those of the others never notice."""
+    with running_cluster(tmp_path, replicas=1) as servers:
+        master, replica = servers[0], servers[-1]
+        options = RedisOptions(cluster=True, read_timeout=1, dial_timeout=1, retry_timeout=30)
+        async with Manager(RedisBackend([each.address for each in servers[:3]], options)) as manager:
+            sessions = [await manager.create("assistant", user_id=f"user-{n}") for n in range(12)]
+            for number in range(5):
+                await asyncio.gather(*(session.append_message(message(number)) for session in sessions))
+            with redis.Redis(port=master.port) as client:
+                there = {key.decode() for key in client.scan_iter("*:entries")}
+                assert client.wait(1, 5000) == 1  # replication is asynchronous: now it has everything
+            hit = [any(session.id in key for key in there) for session in sessions]
+            assert 0 < sum(hit) < len(sessions)
+            master.kill()
+            for session, is_hit in zip(sessions, hit, strict=True):
+                if not is_hit:
+                    async with asyncio.timeout(5):
+                        await session.append_message(message(5))
+            begin = asyncio.get_running_loop().time()
+            late = [session for session, is_hit in zip(sessions, hit, strict=True) if is_hit]
+            await asyncio.gather(*(session.append_message(message(5)) for session in late))
+            assert asyncio.get_running_loop().time() - begin < 30
+            with redis.Redis(port=replica.port) as client:
+                info: Any = client.info("replication")
+                assert info["role"] == "master"
+            for session in sessions:
+                assert await texts(session) == list(range(6))
+            assert {each.id for each in await manager.list("assistant")} == {each.id for each in sessions}
             assert (await verify(manager.backend)).ok
 
 
