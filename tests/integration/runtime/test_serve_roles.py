@@ -155,7 +155,7 @@ async def test_roles_work_together_by_themselves(files: RuntimeFiles, model: Mod
         {
             "name": "source",
             "role": "producer",
-            "roleConfig": {"interval": "100ms", "message": "the 9:15 is late"},
+            "roleConfig": {"interval": "500ms", "message": "the 9:15 is late"},
             "outputs": ["news"],
         },
         *classifiers,
@@ -179,7 +179,7 @@ async def test_roles_work_together_by_themselves(files: RuntimeFiles, model: Mod
                 if line.get("agent") == "log" and "payload" in line
             ]
 
-        await runtime.until(lambda _: len(results()) >= 2, "two results are logged")
+        await runtime.until(lambda _: len(results()) >= 2, "two results are logged", timeout=120)
         for result in results():
             assert (result["aggregated_content"], result["consensus_level"]) == ("travel", 1.0)
             assert sorted(result["sources"]) == ["one", "two"]
