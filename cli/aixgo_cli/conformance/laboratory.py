@@ -245,7 +245,7 @@ class Laboratory:
                 agent(PARALLEL, session={"concurrency": "Parallel"}),
                 agent(STATELESS, session={"mode": "Stateless"}),
                 agent(SUSPENDED, operatingMode="Suspended"),
-                agent(BRIEF, timeoutSeconds=1),
+                agent(BRIEF, timeoutSeconds=2),
                 {**agent(FOREIGN), "namespace": "elsewhere"},
             ],
             "sessions": {"type": "File", "file": {"durability": "os"}},

@@ -1,8 +1,8 @@
 """A language model that does as it is told: speaks the OpenAI protocol on loopback.
 
 The newest message of a request decides: ``fail <status>`` answers with that HTTP status and echoes the API
-key, as some providers do; ``wait`` answers when it is released. Everything else is answered with the number
-of messages of the conversation and the newest one.
+key, as some providers do; ``wait`` answers when it is released; ``long <length>`` answers with so many
+characters. Everything else is answered with the number of messages of the conversation and the newest one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from aiohttp import web
 if TYPE_CHECKING:
     from types import TracebackType
 
-FAIL, WAIT = "fail ", "wait"
+FAIL, WAIT, LONG = "fail ", "wait", "long "
 
 
 class ScriptedModel:
@@ -73,6 +73,8 @@ class ScriptedModel:
             finally:
                 self.waiting -= 1
         text = f"{len(said)}: {newest[:200]}"
+        if newest.startswith(LONG):
+            text = "x" * int(newest.removeprefix(LONG))
         return await (self._stream(request, body, text) if body.get("stream") else self._whole(body, text))
 
     async def _whole(self, body: dict[str, Any], text: str) -> web.StreamResponse:

@@ -164,13 +164,23 @@ async def loops(subject: Subject) -> None:
     await subject.refused(calling, CODE.FAILED_PRECONDITION)
 
 
-@check("limits-messages", "a message beyond the size limit is refused, and the next call is answered")
+@check("limits-requests", "a request beyond the size limit is refused, and the next call is answered")
 async def message_limit(subject: Subject) -> None:
     """Send more than the configured size."""
     limit = subject.controlled().max_message_bytes
     agent = await subject.some_agent()
     await subject.refused(subject.execute(ask(agent, "x" * (limit + 1))), CODE.RESOURCE_EXHAUSTED)
     await subject.refused(subject.execute(ask(NOBODY, "x")), CODE.NOT_FOUND)
+
+
+@check("limits-answers", "an answer beyond the size limit is refused, and the next call is answered")
+async def answer_limit(subject: Subject) -> None:
+    """Let the model say more than the configured size."""
+    limit = subject.controlled().max_message_bytes
+    agent = subject.callable_agent()
+    calling = subject.execute(ask(agent, f"long {limit + 1}"))
+    await subject.refused(calling, CODE.RESOURCE_EXHAUSTED)
+    await subject.execute(ask(agent, "x"))
 
 
 async def _no_entry(subject: Subject, credentials: grpc.ChannelCredentials | None, who: str) -> None:
