@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import json
+import subprocess
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.common.results import spread
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from benchmarks.common.goals import Verdict
     from benchmarks.common.results import Results
 
 
-def as_json(results: Results, verdicts: list[Verdict], about: dict[str, Any]) -> dict[str, Any]:
-    """Return everything that was measured."""
+@dataclass(frozen=True)
+class Chart:
+    """What the chart of a run shows."""
+
+    title: str
+    #: Title, operation and number of each.
+    panels: Sequence[tuple[str, str, str]]
+    #: The rows that are ours.
+    ours: Sequence[str]
+    #: What stands beside a row, if not its name.
+    labels: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+    logarithmic: bool = True
+
+
+def as_json(results: Results, verdicts: list[Verdict], about: dict[str, Any], chart: Chart) -> dict[str, Any]:
+    """Return everything that was measured, and what to draw of it."""
     goals = [
         {
             **asdict(verdict.goal),
@@ -24,7 +44,7 @@ def as_json(results: Results, verdicts: list[Verdict], about: dict[str, Any]) ->
         }
         for verdict in verdicts
     ]
-    return {"about": about, "goals": goals, **asdict(results)}
+    return {"about": about, "goals": goals, "chart": asdict(chart), **asdict(results)}
 
 
 def about_lines(about: dict[str, Any]) -> list[str]:
@@ -89,3 +109,11 @@ def short(value: float) -> str:
     if value == 0 or abs(value) >= 100:
         return f"{value:.0f}"
     return f"{value:.3g}"
+
+
+def write(directory: Path, text: str, result: dict[str, Any], python: Path) -> None:
+    """Write ``report.md``, ``result.json`` and ``chart.png``; ``python`` has matplotlib."""
+    (directory / "report.md").write_text(text)
+    (directory / "result.json").write_text(json.dumps(result, indent=1))
+    chart = [str(python), str(Path(__file__).with_name("chart.py"))]
+    subprocess.run([*chart, str(directory / "result.json"), str(directory / "chart.png")], check=True)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.common.environment import locked_python
 from benchmarks.common.goals import judge
 from benchmarks.common.machine import BEGIN, ROOT, about_machine, load, output, say
-from benchmarks.common.tables import as_json
+from benchmarks.common.tables import as_json, write
 from benchmarks.runtime.driver import Cores, run
 from benchmarks.runtime.goals import GOALS
-from benchmarks.runtime.report import markdown
+from benchmarks.runtime.report import CHART, markdown
 from tests.support.redis_server import REDIS_SERVER
 
 _LIBRARIES = ("grpcio", "protobuf", "uvloop", "redis", "hiredis", "kopf", "kubernetes")
@@ -35,6 +35,8 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     """Run, print and write."""
     arguments = _arguments()
+    # matplotlib is in the environment of the other benchmark.
+    drawing = locked_python(ROOT / "benchmarks" / "sessions" / "requirements.lock", say)
     arguments.out.mkdir(parents=True, exist_ok=True)
     cores = Cores.of_this_machine()
     about = {
@@ -54,10 +56,9 @@ def main() -> int:
     about["seconds"] = round(time.monotonic() - BEGIN)
     verdicts = judge(GOALS, results)
     text = markdown(results, verdicts, about)
-    (arguments.out / "report.md").write_text(text)
-    (arguments.out / "result.json").write_text(json.dumps(as_json(results, verdicts, about), indent=1))
+    write(arguments.out, text, as_json(results, verdicts, about, CHART), drawing)
     print(text)
-    say(f"written to {arguments.out}")
+    say(f"written to {arguments.out}: report.md, result.json, chart.png")
     for key, error in results.errors.items():
         say(f"{key}: {error}")
     return 1 if results.errors else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.common.tables import about_lines, cell, error_lines, goal_lines
+from benchmarks.common.tables import Chart, about_lines, cell, error_lines, goal_lines
 from benchmarks.runtime.plan import STEPS
 
 if TYPE_CHECKING:
@@ -19,6 +19,25 @@ _STREAMS: Final = (
     ("messages per stream", "messages"),
 )
 _STARTS: Final = (("ms", "ms"), ("RSS MiB", "rss"), ("modules", "modules"))
+
+
+CHART: Final = Chart(
+    title="The runtime beside bare grpc.aio",
+    panels=(
+        ("echo, 16 clients: calls per second", "echo x16", "ops"),
+        ("echo, 16 clients, mutual TLS: calls per second", "echo x16 mTLS", "ops"),
+        ("CallWithSession, 1 client: p50, us", "x1", "p50"),
+        ("CallWithSession, 32 clients: calls per second", "x32", "ops"),
+        ("streams of 1,000 chunks, 8 clients: chunks per second", "stream x8", "ops"),
+        ("start of a process, ms", "start", "ms"),
+    ),
+    ours=(
+        *("aixgo", "aixgo-mtls", "file-os", "file-fsync", "redis"),
+        *("aixgo serve", "aixgo --version", "aixgo --help", "operator"),
+    ),
+    note="x1 and x32: bare and aixgo are echoes without a session.",
+    logarithmic=False,
+)
 
 
 def markdown(results: Results, verdicts: list[Verdict], about: dict[str, Any]) -> str:

@@ -35,7 +35,7 @@ from aixgo_cli.main import main
 main()
 """
 #: All that the operator imports, its settings read and its parts made; what follows needs a cluster.
-_OPERATOR: Final = """
+OPERATOR: Final = """
 import sys
 from pathlib import Path
 from aixgo_operator.app import logs
@@ -65,7 +65,7 @@ def cli(*arguments: str) -> list[str]:
 
 def operator_program(settings: Path) -> list[str]:
     """Return the command that makes an operator."""
-    return program(_OPERATOR, str(settings))
+    return program(OPERATOR, str(settings))
 
 
 def time_to(command: Sequence[str], events: Sequence[str]) -> dict[str, float]:

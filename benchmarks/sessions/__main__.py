@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -14,11 +12,11 @@ from typing import Any
 from benchmarks.common.environment import locked_python
 from benchmarks.common.goals import judge
 from benchmarks.common.machine import BEGIN, ROOT, about_machine, load, output, say
-from benchmarks.common.tables import as_json
+from benchmarks.common.tables import as_json, write
 from benchmarks.sessions.driver import run
 from benchmarks.sessions.goals import GOALS
 from benchmarks.sessions.plan import plan
-from benchmarks.sessions.report import markdown
+from benchmarks.sessions.report import chart, markdown
 from tests.support.redis_server import REDIS_SERVER, running_redis
 
 
@@ -71,10 +69,7 @@ def main() -> int:
     about["seconds"] = round(time.monotonic() - BEGIN)
     verdicts = judge(GOALS, results)
     text = markdown(results, verdicts, about)
-    (arguments.out / "report.md").write_text(text)
-    (arguments.out / "result.json").write_text(json.dumps(as_json(results, verdicts, about), indent=1))
-    chart = [str(theirs), str(Path(__file__).with_name("chart.py"))]
-    subprocess.run([*chart, str(arguments.out / "result.json"), str(arguments.out / "chart.png")], check=True)
+    write(arguments.out, text, as_json(results, verdicts, about, chart(results)), theirs)
     print(text)
     say(f"written to {arguments.out}: report.md, result.json, chart.png")
     for key, error in results.errors.items():

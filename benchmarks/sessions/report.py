@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.common.tables import about_lines, cell, error_lines, goal_lines, spread_text, version_lines
+from benchmarks.common.tables import (
+    Chart,
+    about_lines,
+    cell,
+    error_lines,
+    goal_lines,
+    spread_text,
+    version_lines,
+)
 from benchmarks.sessions.plan import STORES
 
 if TYPE_CHECKING:
@@ -43,6 +51,23 @@ _PAIRS = (
     ("redis-always", "oa-sqlite"),
     ("redis-always", "lg-sqlite"),
 )
+
+
+def chart(results: Results) -> Chart:
+    """Return what the chart shows."""
+    durable = [row for row, about in results.rows.items() if about["durability"].startswith("power loss (")]
+    return Chart(
+        title="Session stores, side by side",
+        panels=(
+            ("append, 1 client: p50, us", "append", "p50"),
+            ("append, 32 clients: operations per second", "x32", "ops"),
+            ("append, 32 clients: p99, us", "x32", "p99"),
+            ("last 100 of 1,000 messages: p50, us", "last100", "p50"),
+        ),
+        ours=("file-fsync", "file-os", "redis", "redis-always"),
+        labels={row: f"{row} *" for row in durable},
+        note="*: survives a power loss.",
+    )
 
 
 def markdown(results: Results, verdicts: list[Verdict], about: dict[str, Any]) -> str:

@@ -1,5 +1,8 @@
 # mypy: disable-error-code="import-not-found,import-untyped"
-"""Draws the result, with the peers' environment's matplotlib: ``chart.py result.json chart.png``."""
+"""Draws a result with matplotlib, which only the peers' environment has: ``chart.py result.json chart.png``.
+
+What to draw is in the result, under ``chart``; see :class:`benchmarks.common.tables.Chart`.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,6 @@ import matplotlib as mpl
 mpl.use("Agg")
 from matplotlib import pyplot
 
-_PANELS = (
-    ("append, 1 client: p50, us", "append", "p50"),
-    ("append, 32 clients: operations per second", "x32", "ops"),
-    ("append, 32 clients: p99, us", "x32", "p99"),
-    ("last 100 of 1,000 messages: p50, us", "last100", "p50"),
-)
-_OURS = ("file-fsync", "file-os", "redis", "redis-always")
-
 
 def _values(result: dict[str, Any], operation: str, number: str) -> dict[str, tuple[float, float, float]]:
     found: dict[str, tuple[float, float, float]] = {}
@@ -32,15 +27,14 @@ def _values(result: dict[str, Any], operation: str, number: str) -> dict[str, tu
     return found
 
 
-def _label(result: dict[str, Any], row: str) -> str:
-    durable = result["rows"][row]["durability"].startswith("power loss (")
-    return f"{row} *" if durable else row
-
-
 def draw(result: dict[str, Any], target: Path) -> None:
     """Write the chart."""
-    figure, axes = pyplot.subplots(2, 2, figsize=(15, 10))
-    for axis, (title, operation, number) in zip(axes.flat, _PANELS, strict=True):
+    chart = result["chart"]
+    lines = (len(chart["panels"]) + 1) // 2
+    figure, axes = pyplot.subplots(lines, 2, figsize=(15, 5 * lines), squeeze=False)
+    for unused in axes.flat[len(chart["panels"]) :]:
+        unused.set_visible(False)
+    for axis, (title, operation, number) in zip(axes.flat, chart["panels"], strict=False):
         values = _values(result, operation, number)
         rows = list(values)[::-1]
         middles = [values[row][0] for row in rows]
@@ -48,15 +42,18 @@ def draw(result: dict[str, Any], target: Path) -> None:
             [values[row][0] - values[row][1] for row in rows],
             [values[row][2] - values[row][0] for row in rows],
         ]
-        colors = ["#1f6feb" if row in _OURS else "#b0b8c1" for row in rows]
+        colors = ["#1f6feb" if row in chart["ours"] else "#b0b8c1" for row in rows]
         axis.barh(rows, middles, xerr=spread, color=colors, error_kw={"linewidth": 0.8})
-        axis.set_xscale("log")
+        if chart["logarithmic"]:
+            axis.set_xscale("log")
+        else:
+            axis.margins(x=0.12)
         axis.set_title(title)
-        axis.set_yticks(range(len(rows)), [_label(result, row) for row in rows])
+        axis.set_yticks(range(len(rows)), [chart["labels"].get(row, row) for row in rows])
         for place, row in enumerate(rows):
             axis.text(values[row][2], place, f"  {values[row][0]:,.0f}", va="center", fontsize=8)
-    figure.suptitle("Session stores, side by side")
-    text = "Blue: ours. Numbers: medians; whiskers: min and max of the rounds. *: survives a power loss."
+    figure.suptitle(chart["title"])
+    text = f"Blue: ours. Numbers: medians; whiskers: min and max of the rounds. {chart['note']}"
     figure.text(0.01, 0.01, text, fontsize=9)
     figure.tight_layout(rect=(0, 0.02, 1, 0.98))
     figure.savefig(target, dpi=110)

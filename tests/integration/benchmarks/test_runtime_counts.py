@@ -1,0 +1,168 @@
+"""What a call and a process of the runtime cost in counts, and starts beside what they cannot do without."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmarks.runtime import starts
+from benchmarks.runtime.servers import configure, file_backend
+from benchmarks.sessions.redis_counter import counting_proxy
+from tests.support.redis_server import running_redis
+
+from aixgo import Message, agent
+from aixgo.contract import SessionConfig
+from aixgo.runtime.turns import TurnRequest, TurnRunner
+from aixgo.session import FileBackend, Manager, RedisBackend, current_session
+
+#: A start may take so many times as long as the goal says: a busy machine must not fail a test.
+TOLERANCE = 2.0
+
+
+@agent("assistant")
+async def assistant(message: Message) -> str:
+    """Read the newest messages, and answer."""
+    del message
+    return str(len(await current_session().get_messages(limit=20)))
+
+
+async def warm_turn(manager: Manager) -> Callable[[], Awaitable[int]]:
+    """Return a function that takes a turn in a session that this process knows."""
+    runner = TurnRunner(manager)
+    session = await manager.create("assistant", user_id="user-1")
+
+    async def take_turn() -> int:
+        request = TurnRequest("assistant", Message.new("user", {}), session.id, "user-1")
+        return (await runner.run(assistant, request, SessionConfig())).session_version
+
+    await take_turn()
+    return take_turn
+
+
+async def test_a_turn_on_redis_is_three_round_trips(tmp_path: Path) -> None:
+    """One to begin it, one for the history, one to commit it and give the lease back."""
+    with running_redis(tmp_path / "redis") as server:
+        async with (
+            counting_proxy(server.port) as counter,
+            Manager(RedisBackend(f"127.0.0.1:{counter.port}")) as manager,
+        ):
+            take_turn = await warm_turn(manager)
+            before = counter.commands
+            assert await take_turn() == 4
+            assert counter.commands - before == 3
+
+
+async def test_a_turn_on_files_goes_through_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted: list[Any] = []
+    submit = ThreadPoolExecutor.submit
+
+    def counted(self: ThreadPoolExecutor, work: Any, *rest: Any, **more: Any) -> Any:
+        submitted.append(work)
+        return submit(self, work, *rest, **more)
+
+    async with Manager(FileBackend(tmp_path / "s", durability="os")) as manager:
+        take_turn = await warm_turn(manager)
+        monkeypatch.setattr(ThreadPoolExecutor, "submit", counted)
+        assert await take_turn() == 4
+        assert not submitted
+
+
+_SERVE = """
+import asyncio, json, sys
+from pathlib import Path
+from aixgo import Message
+from aixgo.contract import RuntimePaths
+from aixgo.rpc.client import AgentClient
+from aixgo.server.app import RuntimeServer
+from aixgo.server.configuration import load_configuration
+
+async def main():
+    paths = RuntimePaths.under(Path(sys.argv[1]))
+    server = RuntimeServer(paths, load_configuration(paths.config), "127.0.0.1")
+    await server.start()
+    while not (server.statusz().sessions.ready and all(agent.ready for agent in server.statusz().agents)):
+        await asyncio.sleep(0.01)
+    async with AgentClient(f"127.0.0.1:{server.grpc_port}", None) as client:
+        result = await client.execute("remember", "hello", session_id="new")
+        assert result.session_version == 2
+    await server.close()
+
+asyncio.run(main())
+print("loaded", *sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+def modules(*command: str) -> set[str]:
+    """Return the modules that a program says it has loaded."""
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+def test_a_runtime_with_sessions_in_files_loads_no_redis(tmp_path: Path) -> None:
+    files = configure(tmp_path / "r", file_backend("fsync"))
+    loaded = modules(sys.executable, "-c", _SERVE, str(files.root))
+    assert "grpc" in loaded
+    assert not loaded & {"redis", "hiredis", "kopf", "kubernetes", "pydantic_ai", "rich", "mcp"}
+
+
+_CLIENTS = {"kubernetes_asyncio", "pykube", "lightkube", "kr8s", "openshift"}
+
+
+def test_the_operator_loads_one_kubernetes_client(tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("{}\n")
+    code = starts.OPERATOR + "print('loaded', *sorted({name.partition('.')[0] for name in sys.modules}))"
+    loaded = modules(sys.executable, "-c", code, str(settings))
+    assert {"kopf", "kubernetes"} <= loaded
+    assert not loaded & _CLIENTS
+    assert not loaded & {"grpc", "pydantic_ai"}
+
+
+def medians(
+    commands: dict[str, tuple[list[str], tuple[str, ...]]], rounds: int
+) -> dict[str, dict[str, float]]:
+    """Start processes in turn; return the medians of what each took."""
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in commands}
+    for _ in range(rounds):
+        for name, (command, events) in commands.items():
+            found[name].append(starts.time_to(command, events))
+    return {
+        name: {key: statistics.median(each[key] for each in numbers) for key in ("ms", "rss")}
+        for name, numbers in found.items()
+    }
+
+
+def test_the_command_starts_as_fast_as_python_can() -> None:
+    took = medians(
+        {
+            "bare": (starts.to_its_end("import asyncio"), ()),
+            "--version": (starts.cli("--version"), ()),
+            "--help": (starts.cli("--help"), ()),
+        },
+        rounds=5,
+    )
+    for name in ("--version", "--help"):
+        assert took[name]["ms"] <= 3 * TOLERANCE * took["bare"]["ms"]
+        assert took[name]["rss"] <= 3 * took["bare"]["rss"]
+
+
+def test_the_operator_starts_as_fast_as_its_libraries(tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("{}\n")
+    took = medians(
+        {
+            "bare": (starts.program("import kopf, kubernetes.aio"), ("there",)),
+            "operator": (starts.operator_program(settings), ("there",)),
+        },
+        rounds=3,
+    )
+    assert took["operator"]["ms"] <= 1.3 * TOLERANCE * took["bare"]["ms"]
+    assert took["operator"]["rss"] <= 1.5 * took["bare"]["rss"]
