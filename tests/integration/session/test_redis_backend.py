@@ -1,21 +1,19 @@
-"""What only the Redis backend must do: keys, lost connections, TLS, tampering, several processes."""
+"""Keys in Redis, tampering with them, several processes."""
 
 # ruff: noqa: ASYNC110, PT012 - files and servers are looked at from the side
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-from tests.integration.session.conftest import PASSWORD, acl_line, make_tls_files
-from tests.support.redis_server import RedisServer, free_port, running_redis
+from tests.support.redis_server import RedisServer
 from tests.support.session_processes import line_of, lines_of, worker
 
 from aixgo import Message
@@ -24,10 +22,8 @@ from aixgo.session import (
     Manager,
     RedisBackend,
     RedisOptions,
-    RedisTLS,
     Session,
     SessionConflictError,
-    StorageError,
 )
 from aixgo.session.inspect import copy_sessions, verify
 
@@ -164,222 +160,6 @@ async def test_a_tampered_checkpoint_is_refused(
         with pytest.raises(CheckpointCorruptedError):
             await session.restore(checkpoint.id)
         assert {key: client.dump(key) for key in client.scan_iter(f"{prefix}*")} == before
-
-
-# -- lost connections ------------------------------------------------------------------------------------
-
-
-class Proxy:
-    """Passes bytes on, and cuts connections instead of passing the next answers on."""
-
-    def __init__(self, port: int) -> None:
-        self._target = port
-        self.cuts = 0
-        self.address = ""
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[Proxy]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with server:
-            yield self
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        try:
-            while data := await reader.read(1 << 16):
-                to_writer.write(data)
-                answer = await to_reader.read(1 << 16)
-                if self.cuts and b"EVAL" in data:
-                    self.cuts -= 1
-                    return
-                writer.write(answer)
-                await writer.drain()
-        finally:
-            writer.close()
-            to_writer.close()
-
-
-async def test_a_lost_answer_does_not_append_twice(plain_redis: RedisServer, prefix: str) -> None:
-    async with Proxy(plain_redis.port).running() as proxy:
-        options = RedisOptions(key_prefix=prefix, retry_timeout=1.5)
-        async with Manager(RedisBackend(proxy.address, options)) as manager:
-            session = await manager.create("assistant", user_id="ada")
-            for number in range(10):
-                proxy.cuts = number % 4
-                await session.append_message(message(number))
-            assert await texts(session) == list(range(10))
-            assert session.version == 10
-            proxy.cuts = 1
-            async with session.turn(idempotency_key="k") as turn:
-                proxy.cuts = 2
-                await turn.append_messages([message("q"), message("a")])
-            proxy.cuts = 1
-            checkpoint = await session.checkpoint()
-            assert len(await session.list_checkpoints()) == 1
-            proxy.cuts = 1
-            await session.restore(checkpoint.id)
-            assert session.version == 13
-            proxy.cuts = 2
-            made = await manager.create("assistant", user_id="bob")
-            assert len(await manager.list("assistant", user_id="bob")) == 1
-            proxy.cuts = 1
-            await manager.delete(made.id)
-            proxy.cuts = 10_000
-            with pytest.raises(StorageError, match="redis is not reachable"):
-                await session.append_message(message("lost"))
-            proxy.cuts = 0
-            await session.append_message(message("back"))
-
-
-async def test_a_stopped_server_does_not_append_twice(tmp_path: Path, prefix: str) -> None:
-    with running_redis(tmp_path) as server:
-        options = RedisOptions(key_prefix=prefix, read_timeout=0.1, retry_timeout=30)
-        async with Manager(RedisBackend(server.address, options)) as manager:
-            session = await manager.create("assistant")
-            server.pause()
-            try:
-                appends = [asyncio.create_task(session.append_message(message(n))) for n in range(3)]
-                await asyncio.sleep(0.5)  # several attempts of each are waiting in the server's sockets
-                assert not any(append.done() for append in appends)
-            finally:
-                server.go_on()
-            await asyncio.gather(*appends)
-            assert sorted(map(str, await texts(session))) == ["0", "1", "2"]
-            assert session.version == 3
-
-
-async def test_a_restarted_server_is_used_again(tmp_path: Path, prefix: str) -> None:
-    with running_redis(tmp_path, config=("appendonly yes", "appendfsync always")) as server:
-        options = RedisOptions(key_prefix=prefix, retry_timeout=0.3)
-        async with Manager(RedisBackend(server.address, options)) as manager:
-            session = await manager.create("assistant", user_id="ada")
-            await session.append_message(message("a"))
-            server.kill()
-            with pytest.raises(StorageError, match="redis is not reachable"):
-                await session.append_message(message("lost"))
-            with pytest.raises(StorageError, match="redis is not reachable"):
-                await manager.backend.ping()
-            server.start()
-            await session.append_message(message("b"))
-            assert await texts(session) == ["a", "b"]
-            assert (await manager.get_or_create("assistant", "ada")).id == session.id
-
-
-async def test_a_full_server_fails_the_append_only(tmp_path: Path, prefix: str) -> None:
-    with running_redis(tmp_path) as server, redis.Redis(port=server.port) as client:
-        async with Manager(RedisBackend(server.address, RedisOptions(key_prefix=prefix))) as manager:
-            session = await manager.create("assistant")
-            await session.append_message(message("a"))
-            client.config_set("maxmemory", 1)
-            with pytest.raises(StorageError, match="out of memory"):
-                await session.append_message(message("b"))
-            assert await texts(session) == ["a"]
-            client.config_set("maxmemory", 0)
-            await session.append_message(message("c"))
-            assert await texts(session) == ["a", "c"]
-
-
-# -- users and TLS ---------------------------------------------------------------------------------------
-
-
-async def refusal(address: str, options: RedisOptions) -> str:
-    """Return what the error of a backend says that cannot connect."""
-    async with Manager(RedisBackend(address, options)) as manager:
-        with pytest.raises(StorageError) as caught:
-            await manager.backend.ping()
-        return str(caught.value)
-
-
-async def test_wrong_certificates_are_refused(secured_redis: RedisServer, tmp_path: Path) -> None:
-    files = secured_redis.tls
-    assert files is not None
-    foreign = make_tls_files(tmp_path, "redis.example")
-
-    async def says(tls: RedisTLS | None) -> str:
-        options = RedisOptions(username="aixgo", password=PASSWORD, tls=tls, retry_timeout=0.1)
-        return await refusal(secured_redis.address, options)
-
-    mine = (files.cert_file, files.key_file)
-    assert "Hostname mismatch" in await says(RedisTLS(files.ca_file, *mine, "other.example"))
-    assert "IP address mismatch" in await says(RedisTLS(files.ca_file, *mine))
-    assert "not trusted" in await says(RedisTLS(foreign.ca_file, *mine, "redis.example"))
-    for wrong in (
-        RedisTLS(files.ca_file, None, None, "redis.example"),
-        RedisTLS(files.ca_file, foreign.cert_file, foreign.key_file, "redis.example"),
-        RedisTLS(tmp_path / "missing", None, None, "redis.example"),
-        None,
-    ):
-        assert "redis is not reachable" in await says(wrong)
-
-
-async def test_wrong_passwords_are_refused_and_not_repeated(
-    secured_redis: RedisServer, plain_redis: RedisServer
-) -> None:
-    files = secured_redis.tls
-    assert files is not None
-    tls = RedisTLS(files.ca_file, files.cert_file, files.key_file, "redis.example")
-    options = RedisOptions(username="aixgo", password="S3CRET-wrong", tls=tls)
-    text = await refusal(secured_redis.address, options)
-    assert text == "redis refused the user name or the password"
-    assert "S3CRET" not in repr(options)
-    nobody = await refusal(secured_redis.address, RedisOptions(tls=tls))
-    assert nobody == "redis wants a password"
-    good = RedisOptions(username="aixgo", password=PASSWORD, tls=tls, key_prefix="elsewhere:")
-    async with Manager(RedisBackend(secured_redis.address, good)) as manager:
-        with pytest.raises(StorageError, match="may not do this"):
-            await manager.create("assistant")
-    with pytest.raises(ValueError) as caught:
-        RedisBackend.from_url("redis://user:S3CRET@[bad/0")
-    assert "S3CRET" not in str(caught.value)
-    async with Manager(RedisBackend.from_url(f"redis://{plain_redis.address}/3", ttl=5)) as manager:
-        await manager.backend.ping()
-
-
-async def test_a_new_password_needs_no_restart(tmp_path: Path) -> None:
-    users = tmp_path / "users.acl"
-    users.write_text("user default on nopass ~* &* +@all\n" + acl_line("aixgo", "old", "shared:"))
-    with running_redis(tmp_path, config=(f"aclfile {users}",)) as server:
-        options = RedisOptions(username="aixgo", password="old", key_prefix="shared:")
-        async with Manager(RedisBackend(server.address, options)) as manager:
-            session = await manager.create("assistant")
-            stop = asyncio.Event()
-            written = 0
-
-            async def write() -> None:
-                nonlocal written
-                while not stop.is_set():
-                    await session.append_message(message(written))
-                    written += 1
-
-            writers = asyncio.create_task(write())
-            users.write_text("user default on nopass ~* &* +@all\n" + acl_line("aixgo", "new", "shared:"))
-            with redis.Redis(port=server.port) as client:
-                client.acl_load()
-                await manager.backend.update_credentials("aixgo", "new")  # type: ignore[attr-defined]
-                before = written
-                async with asyncio.timeout(10):
-                    while written < before + 20:
-                        await asyncio.sleep(0.01)
-                stop.set()
-                await writers
-                names = {each["user"] for each in client.client_list() if each["name"] == "aixgo"}
-            assert names == {"aixgo"}
-            assert await texts(session) == list(range(written))
-
-
-async def test_a_rotated_ca_needs_no_restart(tmp_path: Path) -> None:
-    first = make_tls_files(tmp_path, "redis.example")
-    first.require_client = False
-    port = free_port()
-    with running_redis(tmp_path / "data", tls=first, port=port) as server:
-        tls = RedisTLS(first.ca_file, server_name="redis.example")
-        async with Manager(RedisBackend(server.address, RedisOptions(tls=tls))) as manager:
-            await manager.backend.ping()
-            server.kill()
-            make_tls_files(tmp_path, "redis.example")  # another CA, in the same files
-            server.start()
-            await manager.backend.ping()
 
 
 # -- several processes -----------------------------------------------------------------------------------
