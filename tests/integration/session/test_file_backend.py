@@ -172,7 +172,7 @@ async def test_the_event_loop_goes_on_while_the_disk_is_slow(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slow(_: int) -> None:
-        time.sleep(0.3)
+        time.sleep(0.8)
 
     async with Manager(FileBackend(directory)) as manager:
         session = await manager.create("assistant")
@@ -183,7 +183,7 @@ async def test_the_event_loop_goes_on_while_the_disk_is_slow(
             await asyncio.sleep(0.005)
             longest, last = max(longest, time.monotonic() - last), time.monotonic()
         await append
-        assert longest < 0.2
+        assert longest < 0.6
 
 
 async def test_a_disk_that_stalls_stops_the_event_loop_once(
@@ -196,16 +196,16 @@ async def test_a_disk_that_stalls_stops_the_event_loop_once(
         monkeypatch.setattr(os, "fdatasync", lambda _: time.sleep(seconds))
         while not manager.backend._store.journal.pace.is_fast:  # type: ignore[attr-defined]
             await session.append_message(message("a"))
-        seconds = 0.2
+        seconds = 0.8
         await session.append_message(message("b"))
-        for _ in range(3):
+        for _ in range(2):
             append = asyncio.create_task(session.append_message(message("c")))
             longest, last = 0.0, time.monotonic()
             while not append.done():
                 await asyncio.sleep(0.005)
                 longest, last = max(longest, time.monotonic() - last), time.monotonic()
             await append
-            assert longest < 0.15
+            assert longest < 0.6
 
 
 async def test_a_cancelled_append_is_stored_as_a_whole_or_not_at_all(
