@@ -211,6 +211,31 @@ class Late:
         return self._ready
 
 
+class Lone:
+    """Says in which context its own work is done."""
+
+    role = "custom"
+    name = "lone"
+
+    def __init__(self) -> None:
+        self._told: dict[str, Any] = {}
+
+    async def start(self) -> None:
+        self._told = {
+            "remaining": remaining_seconds(),
+            "chain": list(caller_chain()),
+            "session": has_session(),
+        }
+
+    async def stop(self) -> None: ...
+
+    async def execute(self, message: Message) -> Message:
+        return Message.new("told", self._told)
+
+    def ready(self) -> bool:
+        return bool(self._told)
+
+
 class Broken:
     """Says that it is ready before it has been started, and then fails to start."""
 
@@ -232,4 +257,4 @@ class Broken:
 
 def all_agents() -> list[Any]:
     answering = [echo, recall, tally, count, annotate, nothing, fail, hang, wait, context, ask]
-    return [*answering, stream, endless, half, Worker("worker"), Late(), Broken()]
+    return [*answering, stream, endless, half, Worker("worker"), Late(), Lone(), Broken()]

@@ -18,7 +18,7 @@ from aixgo.rpc.client import AgentClient
 from aixgo.rpc.credentials import server_credentials
 from aixgo.rpc.server import RpcServer, server_options
 from aixgo.rpc.service import AgentService, Callee, Rules
-from aixgo.runtime.errors import AgentNotFoundError, SessionManagerNotConfiguredError
+from aixgo.runtime.errors import AgentNotFoundError, RuntimeNotStartedError, SessionManagerNotConfiguredError
 from aixgo.runtime.gate import CallGate
 from aixgo.runtime.local import Runtime
 from aixgo.runtime.remote import RemoteAgent
@@ -189,6 +189,8 @@ class DistributedRuntime(Runtime):
         if remote is None:
             await super()._deliver(target, message, sender)
             return
+        if self._channels.closed:
+            raise RuntimeNotStartedError
         await self._forward(remote)
         await remote.send(message, timeout=self._settings.send_timeout, sender=sender)
         self._messages_sent += 1
@@ -205,6 +207,8 @@ class DistributedRuntime(Runtime):
         remote = self._remote.get(source)
         if remote is None:
             return await super().recv(source)
+        if self._channels.closed:
+            raise RuntimeNotStartedError
         await self._forward(remote)
         return await remote.receive()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 from aixgo.agents.protocol import is_ready
@@ -43,7 +44,9 @@ class RunningAgent:
             Exception: whatever ``start`` raised.
         """
         always_ready = is_ready(self.agent)
-        task = self._task = asyncio.create_task(self.agent.start(), name=f"agent {self.name}")
+        task = self._task = asyncio.create_task(
+            self.agent.start(), name=f"agent {self.name}", context=Context()
+        )
         try:
             async with asyncio.timeout(timeout):
                 if always_ready:

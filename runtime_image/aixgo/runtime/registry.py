@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 from aixgo.contract import SessionConfig
@@ -29,8 +30,14 @@ class Registered:
         #: How the agent uses sessions.
         self.session = session
         self.running: RunningAgent | None = None
-        self.starting = asyncio.Lock()
-        self.removed = False
+        self.starting: asyncio.Task[None] | None = None
+
+    def started(self, starting: asyncio.Task[None]) -> None:
+        """Hear that a start has ended; whoever waits for it hears how."""
+        if self.starting is starting:
+            self.starting = None
+        if not starting.cancelled():
+            starting.exception()
 
 
 class Registry:
@@ -46,7 +53,6 @@ class Registry:
         self._agents: dict[str, Registered] = {}
         self._start_timeout = start_timeout
         self._mailbox = mailbox
-        self._stops = 0
 
     def names(self) -> list[str]:
         """Return the names of all agents, in order."""
@@ -84,11 +90,7 @@ class Registry:
         """
         registered = self.find(name)
         del self._agents[name]
-        registered.removed = True
-        async with registered.starting:
-            running, registered.running = registered.running, None
-        if running is not None:
-            await running.stop()
+        await self._stop([registered])
 
     def is_serving(self, name: str) -> bool:
         """Say whether a call of the agent would be tried: it is ready, or not started yet."""
@@ -124,35 +126,63 @@ class Registry:
         return registered.agent
 
     async def _start(self, registered: Registered) -> None:
-        async with registered.starting:
-            if registered.running is not None or registered.removed:
-                return
-            running = RunningAgent(registered.name, registered.agent)
-            stops = self._stops
-            try:
-                running.bind(self._mailbox(registered.name))
-                await running.start(self._start_timeout)
-            except TimeoutError as error:
-                raise AgentNotReadyError(registered.name, "it did not become ready in time") from error
-            except Exception as error:
-                why = f"start failed: {type(error).__name__}"
-                raise AgentNotReadyError(registered.name, why) from error
-            if stops != self._stops:  # the runtime was stopped meanwhile
-                await running.stop()
-                raise RuntimeNotStartedError
-            registered.running = running
+        """Start an agent, or wait for the start that is going on.
+
+        It goes on when this is cancelled: a call may be shorter than the start of its agent.
+        """
+        if registered.starting is None:
+            # In a context of its own: it outlives the call, with its deadline and its session.
+            starting = asyncio.create_task(self._begin(registered), context=Context())
+            starting.add_done_callback(registered.started)
+            registered.starting = starting
+        starting = registered.starting
+        try:
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            if starting.cancelled() and not _is_cancelled():
+                raise self._gone(registered) from None
+            raise
+
+    async def _begin(self, registered: Registered) -> None:
+        name = registered.name
+        running = RunningAgent(name, registered.agent)
+        try:
+            running.bind(self._mailbox(name))
+            await running.start(self._start_timeout)
+        except TimeoutError as error:
+            raise AgentNotReadyError(name, "it did not become ready in time") from error
+        except Exception as error:
+            raise AgentNotReadyError(name, f"start failed: {type(error).__name__}") from error
+        registered.running = running
+
+    def _gone(self, registered: Registered) -> Exception:
+        if self._agents.get(registered.name) is registered:
+            return RuntimeNotStartedError()
+        return AgentNotFoundError(registered.name)
 
     async def stop(self) -> None:
         """Stop all agents; they start again when they are used again.
 
         When this is cancelled, what has not stopped yet is cancelled, too.
         """
-        self._stops += 1
-        running = [agent.running for agent in self._agents.values() if agent.running is not None]
-        for agent in self._agents.values():
-            agent.running = None
+        await self._stop(list(self._agents.values()))
+
+    async def _stop(self, agents: list[Registered]) -> None:
+        starting = [agent.starting for agent in agents if agent.starting is not None]
+        running = [agent.running for agent in agents if agent.running is not None]
+        for agent in agents:
+            agent.running = agent.starting = None
+        for task in starting:
+            task.cancel()
         try:
+            if starting:
+                await asyncio.wait(starting)
             await asyncio.gather(*(agent.stop() for agent in running))
         finally:
             for one in running:
                 one.abandon()
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and bool(task.cancelling())

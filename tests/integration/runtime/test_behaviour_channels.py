@@ -115,8 +115,11 @@ async def test_r5_sending_while_the_runtime_stops_is_a_named_error(worlds: World
         assert isinstance(results[0], RuntimeNotStartedError)
         assert isinstance(results[1], RuntimeNotStartedError)
         assert {type(result) for result in results[2:]} <= {type(None), RuntimeNotStartedError}
-        with pytest.raises(RuntimeNotStartedError, match=r"^runtime not started$"):
-            await runtime.send("new", say("x"))
+        for name in ("new", "recall"):
+            with pytest.raises(RuntimeNotStartedError, match=r"^runtime not started$"):
+                await runtime.send(name, say("x"))
+            with pytest.raises(RuntimeNotStartedError, match=r"^runtime not started$"):
+                await runtime.recv(name)
 
 
 async def test_r5_unregistering_ends_readers_and_senders(worlds: Worlds) -> None:

@@ -9,8 +9,11 @@ from tests.support.behaviour import Worlds, say
 from tests.support.behaviour_agents import SECRET
 
 from aixgo.agents.text import text_of
+from aixgo.errors import AixgoError
 from aixgo.runtime.errors import (
+    AgentNotFoundError,
     AgentNotReadyError,
+    CallDeadlineError,
     CycleError,
     PhaseStartError,
     RuntimeNotStartedError,
@@ -127,3 +130,39 @@ async def test_r1_agents_that_work_by_themselves_work_until_stop(worlds: Worlds)
         else:
             await world.host.do("end")
         await world.happened("worker ended")
+
+
+async def test_a_start_that_takes_longer_than_a_call_goes_on(worlds: Worlds) -> None:
+    async with worlds.make(agents=["late"], timeout=0.3) as world:
+        for _ in range(2):
+            with pytest.raises(CallDeadlineError):
+                await world.runtime.call("late", say("x"))
+        await world.open("late")
+        await world.happened("late ready")
+        assert text_of(await world.runtime.call("late", say("x"))) == "x"
+        assert (await world.lab())["events"] == ["late ready"], "it was started once"
+
+
+async def test_what_an_agent_does_by_itself_has_no_deadline_and_no_session(worlds: Worlds) -> None:
+    """The first call starts the agent; its own work must not inherit that call's context."""
+    async with worlds.make(agents=["lone"], timeout=5) as world:
+        session = await world.sessions.create("lone")
+        answer = await world.runtime.call_with_session("lone", say("x"), session.id)
+        assert answer.payload_as(dict) == {"remaining": None, "chain": [], "session": False}
+
+
+async def test_agents_that_are_starting_are_given_up_with_the_runtime(worlds: Worlds) -> None:
+    async with worlds.make(agents=["late", "echo"], timeout=20) as world:
+        phases = asyncio.create_task(world.runtime.start_agents_phased({"late": []}))
+        call = asyncio.create_task(world.runtime.call("late", say("x")))
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(5):
+            if world.host is None:
+                await world.runtime.unregister("late")
+                with pytest.raises(AgentNotFoundError):
+                    await call
+            else:
+                await world.runtime.stop()
+                with pytest.raises(AixgoError):
+                    await call
+            await asyncio.gather(phases, return_exceptions=True)

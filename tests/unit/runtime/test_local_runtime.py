@@ -22,6 +22,7 @@ from aixgo.runtime.errors import (
     RuntimeNotStartedError,
 )
 from aixgo.session import FileBackend, Manager
+from aixgo.session.types import Append, SessionRecord
 
 
 @aixgo.agent("echo")
@@ -248,3 +249,21 @@ async def test_channels() -> None:
     await runtime.stop()
     with pytest.raises(RuntimeNotStartedError):
         await runtime.send("echo", first)
+
+
+async def test_a_deadline_does_not_interrupt_a_commit(tmp_path: Path) -> None:
+    """An append is all or nothing; a caller that was told of a deadline would not know which."""
+
+    class Slow(FileBackend):
+        async def append(self, session_id: str, append: Append) -> SessionRecord:
+            await asyncio.sleep(0.3)
+            return await super().append(session_id, append)
+
+    async with (
+        Manager(Slow(tmp_path)) as sessions,
+        Runtime(session_manager=sessions, timeout=0.15) as runtime,
+    ):
+        runtime.register(echo)
+        session = await sessions.create("echo")
+        assert text_of(await runtime.call_with_session("echo", say("x"), session.id)) == "x"
+        assert len(await session.get_messages()) == 2
