@@ -32,13 +32,12 @@ if TYPE_CHECKING:
     from aixgo.agents.services import AgentServices
     from aixgo.contract import McpToolConfig
 
-#: Seconds until a server must have said what it offers.
+#: Seconds until a server must have said what it offers; a program has to start first.
 CONNECT_SECONDS: Final = 10.0
+CONNECT_PROGRAM_SECONDS: Final = 60.0
 #: Seconds between two tries to reach a server that is down: at first, and at most.
 FIRST_WAIT_SECONDS: Final = 0.5
 LONGEST_WAIT_SECONDS: Final = 15.0
-#: How long a call waits for a server that is just being reached again.
-PATIENCE_SECONDS: Final = 5.0
 #: More tools of one server than this are not offered: every one costs tokens in every request.
 MOST_TOOLS: Final = 128
 #: Headers of the protocol itself; a Secret cannot set them.
@@ -86,14 +85,15 @@ class McpServer:
         self._config = config
         self._services = services
         self._timeout = timeout
+        self._connect_seconds = CONNECT_SECONDS if config.stdio is None else CONNECT_PROGRAM_SECONDS
         self._headers = _headers(name, config, services)
         _check(name, config, services)
         self._toolset: MCPToolset[Any] | None = None
         self._known: dict[str, ToolsetTool[Any]] = {}
         self._problem: str | None = "not connected yet"
         self._missing: str | None = None
+        #: Whether the newest try to connect has ended, well or not.
         self._tried = asyncio.Event()
-        self._connected = asyncio.Event()
         self._lost = asyncio.Event()
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -116,10 +116,7 @@ class McpServer:
 
     async def offered(self) -> Mapping[str, ToolsetTool[Any]]:
         """Return the tools of the server that the agent may use."""
-        if not self._tried.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CONNECT_SECONDS):
-                    await self._tried.wait()
+        await self._wait_for_try()
         toolset = self._toolset
         if toolset is not None:
             try:
@@ -176,36 +173,40 @@ class McpServer:
 
     async def _reach(self) -> MCPToolset[Any]:
         if self._toolset is None:
+            # Now, and not at the next time that is due.
+            self._tried.clear()
             self._wanted.set()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE_SECONDS):
-                    await self._connected.wait()
+            await self._wait_for_try()
         if self._toolset is None:
             raise ToolFailed(NOT_REACHABLE)
         return self._toolset
+
+    async def _wait_for_try(self) -> None:
+        if not self._tried.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._connect_seconds):
+                    await self._tried.wait()
 
     def _lose(self, error: BaseException) -> None:
         if self._toolset is not None:
             _log.warning("connection to tool server lost", tool=self.name, error=type(error).__name__)
             self._toolset = None
-            self._connected.clear()
             self._problem = "the MCP server is not reachable"
         self._lost.set()
 
     async def _keep_connected(self) -> None:
         wait = FIRST_WAIT_SECONDS
         while True:
-            self._lost.clear()
-            self._wanted.clear()
+            for event in (self._lost, self._wanted, self._tried):
+                event.clear()
             connected = False
             try:
                 async with contextlib.AsyncExitStack() as stack:
-                    async with asyncio.timeout(CONNECT_SECONDS):
+                    async with asyncio.timeout(self._connect_seconds):
                         toolset = await stack.enter_async_context(self._open())
                         self._remember(await toolset.get_tools(_NO_RUN))
                     self._toolset, self._problem, connected = toolset, None, True
                     self._tried.set()
-                    self._connected.set()
                     _log.info("tool server connected", tool=self.name, tools=len(self._known))
                     wait = FIRST_WAIT_SECONDS
                     await self._lost.wait()
@@ -213,10 +214,9 @@ class McpServer:
                 self._failed(error, was_connected=connected)
             finally:
                 self._toolset = None
-                self._connected.clear()
-            self._tried.set()
             if connected:
                 continue
+            self._tried.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._wanted.wait()
@@ -244,7 +244,7 @@ class McpServer:
             "id": self.name,
             "max_retries": 1,
             "tool_error_behavior": "failed",
-            "init_timeout": CONNECT_SECONDS,
+            "init_timeout": self._connect_seconds,
             "read_timeout": self._timeout,
             "client_info": mcp_types.Implementation(name="aixgo", version=version()),
         }
