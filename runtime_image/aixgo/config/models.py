@@ -202,7 +202,7 @@ class RedisSettings(YamlModel):
     password_env: str = "REDIS_PASSWORD"  # noqa: S105 - the name of a variable
     db: int = Field(default=0, ge=0)
     key_prefix: str = "aixgo:sessions:"
-    ttl: Seconds = 0.0
+    ttl: Annotated[Seconds, Field(ge=0)] = 0.0
     tls: bool = False
     ca_file: str = ""
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import sys
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -73,6 +75,9 @@ def build_agents(file: ConfigFile, plan: Plan, metrics: MetricsCollector | None 
     services = AgentServices(
         policy=LOCAL, programs=True, metrics=metrics or NoMetrics(), headers=plan.read_headers
     )
+    if any(config.role == "custom" for config in plan.agents):
+        # Modules beside the file are found, too, after everything that is installed.
+        sys.path.append(str(Path(file.name).resolve().parent))
     agents, problems = [], []
     for index, config in enumerate(plan.agents):
         try:

@@ -14,6 +14,7 @@ from aixgo.contract.role_config import needs_model
 from aixgo.runtime.errors import CycleError
 from aixgo.runtime.phases import start_phases
 from aixgo.runtime.routing import Routing
+from aixgo.session.redis.options import parse_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -129,12 +130,12 @@ class _Translation:
         agents = tuple(self._agent(index, agent) for index, agent in enumerate(self._config.agents))
         remotes = self._remotes()
         listen = self._listen()
+        session = self._session(listen)
         self._check_order()
         self._warn_of_general_keys()
         self._warn_of_ends(agents, remotes)
         if self._problems:
             raise ConfigError(self._file.name, self._problems)
-        session = self._session(listen)
         return Plan(
             agents=agents,
             secrets=self._secrets,
@@ -151,6 +152,13 @@ class _Translation:
         session = self._config.session
         if not session.enabled:
             return None
+        unused = "base_dir" if session.store == "redis" else "redis"
+        if unused in session.model_fields_set:
+            self._warn(f"has no effect: the store is {session.store}", "session", unused)
+        try:
+            parse_addresses(session.redis.address)
+        except ValueError as error:
+            self._problem(str(error), "session", "redis", "address")
         if "session" in self._config.model_fields_set:
             if not listen:
                 text = "no conversation can arrive: set listen on an agent, or give --grpc-port"

@@ -176,6 +176,16 @@ agents:
         with_process.__exit__()
 
 
+def test_an_agent_may_be_code_beside_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "agents.yaml"
+    file.write_text("agents: [{name: a, role: custom, handler: 'my_own_agents:greet'}]")
+    code = "import aixgo\n\n@aixgo.agent('greet')\nasync def greet(message):\n    return 'hello'\n"
+    (tmp_path / "my_own_agents.py").write_text(code)
+    with RunProcess(file) as process:
+        assert process.get("/statusz")[1]["agents"][0]["ready"]
+        assert process.stop() == 0
+
+
 def test_several_agents_of_one_role() -> None:
     text = "agents:\n" + "".join(f"  - {{name: agent-{number}, role: logger}}\n" for number in (1, 2, 3))
     with RunProcess(text) as process:
