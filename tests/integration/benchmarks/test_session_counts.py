@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -228,6 +230,41 @@ async def test_a_warm_read_of_the_newest_messages_reads_only_them(tmp_path: Path
             assert len(await session.get_messages(limit=100)) == 100
             read.append(bytes_read() - begin)
         assert read[1] <= read[0] * 1.5, read
+
+
+async def test_a_store_opens_after_a_crash_without_reading_the_histories(tmp_path: Path) -> None:
+    """There is no index then; the files are known from their ends."""
+    read: dict[int, int] = {}
+    for count in (100, 3000):
+        directory = tmp_path / f"of {count}"
+        writer = Manager(FileBackend(directory, durability="os"))
+        for _ in range(20):
+            session = await writer.create("assistant", user_id="user-1")
+            await fill(session, count)
+        shutil.copytree(directory, tmp_path / f"left of {count}")
+        await writer.close()
+        async with store(tmp_path / f"left of {count}", "os") as manager:
+            begin = bytes_read()
+            assert {each.message_count for each in await manager.list("assistant")} == {count}
+            read[count] = bytes_read() - begin
+    assert read[3000] <= read[100] * 1.5, f"{read} bytes"
+
+
+async def test_open_sessions_take_little_memory(tmp_path: Path) -> None:
+    """10,000 with 100 messages each in 200 MB: 20 kB each."""
+    async with store(tmp_path / "s", "os") as manager:
+        sessions = [await manager.create("assistant") for _ in range(50)]
+        for session in sessions:
+            await fill(session, 100)
+        tracemalloc.start()
+        try:
+            sessions = [await manager.create("assistant", user_id=f"user-{n}") for n in range(200)]
+            for session in sessions:
+                await fill(session, 100)
+            taken = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+    assert taken / len(sessions) <= 20_000, f"{taken / len(sessions):.0f} bytes a session"
 
 
 # -- F11: checkpoints ----------------------------------------------------------------------------------------

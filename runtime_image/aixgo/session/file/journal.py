@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from aixgo.errors import AixgoError
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 #: Size of a new log.
 _FIRST_SIZE: Final = 1 << 20
+#: So few files are not worth threads.
+_FEW: Final = 8
+_SYNC_THREADS: Final = 8
 
 _Key = tuple[str, str]
 _Place = tuple[int, int]
@@ -265,17 +269,26 @@ class Journal:
             self._flushed(lambda log: log.void(places, []))
 
     def _sync_files(self) -> None:
-        for agent_name, session_id in self._dirty:
-            with contextlib.suppress(FileNotFoundError):  # deleted
-                agent = self._directories.open_agent(agent_name)
-                fd = paths.open_file(f"{session_id}.jsonl", agent, os.O_RDONLY)
-                try:
-                    os.fdatasync(fd)
-                finally:
-                    os.close(fd)
+        if len(self._dirty) < _FEW:
+            for key in self._dirty:
+                self._sync_file(key)
+        else:  # a file system makes those durable together that it is asked for at the same time
+            with ThreadPoolExecutor(_SYNC_THREADS, thread_name_prefix="aixgo-sync") as pool:
+                for _ in pool.map(self._sync_file, self._dirty):
+                    pass
         for agent_name in self._created:
             with contextlib.suppress(FileNotFoundError):
                 paths.sync(self._directories.open_agent(agent_name))
+
+    def _sync_file(self, key: _Key) -> None:
+        agent_name, session_id = key
+        with contextlib.suppress(FileNotFoundError):  # deleted
+            agent = self._directories.open_agent(agent_name)
+            fd = paths.open_file(f"{session_id}.jsonl", agent, os.O_RDONLY)
+            try:
+                os.fdatasync(fd)
+            finally:
+                os.close(fd)
 
 
 def _room_for(changes: Sequence[Change[Any]]) -> int:
