@@ -5,6 +5,7 @@ the client.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import grpc
@@ -24,6 +25,10 @@ CLIENT_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 5_000),
 )
+
+
+#: Seconds between two looks of a client at its certificate files; one at each call is a tenth of its cost.
+LOOK_SECONDS = 0.1
 
 
 def server_credentials(store: CertificateStore) -> grpc.ServerCredentials:
@@ -102,12 +107,16 @@ class ReloadingChannel:
         self._drain_seconds = drain_seconds
         self._options = tuple(options)
         self._bundle = store.bundle if store is not None else None
+        self._next_look = 0.0
         self._channel = self._open()
         self._old: set[asyncio.Task[None]] = set()
 
     def current(self) -> grpc.aio.Channel:
         """Return the channel for the next call."""
-        if self._store is not None and (newest := self._store.refresh()) is not self._bundle:
+        if self._store is None or time.monotonic() < self._next_look:
+            return self._channel
+        self._next_look = time.monotonic() + LOOK_SECONDS
+        if (newest := self._store.refresh()) is not self._bundle:
             self._bundle = newest
             old, self._channel = self._channel, self._open()
             closing = asyncio.ensure_future(old.close(self._drain_seconds))
