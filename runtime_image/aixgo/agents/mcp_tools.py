@@ -97,6 +97,7 @@ class McpServer:
         self._lost = asyncio.Event()
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._asking: asyncio.Task[None] | None = None
 
     @property
     def problem(self) -> str | None:
@@ -109,10 +110,25 @@ class McpServer:
 
     async def stop(self) -> None:
         """Close the connection."""
-        task, self._task = self._task, None
-        if task is not None:
+        tasks = {task for task in (self._task, self._asking) if task is not None}
+        self._task = self._asking = None
+        for task in tasks:
             task.cancel()
-            await asyncio.wait({task})
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def doubt(self) -> None:
+        """Ask the server whether it still answers: a tool may be slow, and a server may hang."""
+        if self._toolset is not None and (self._asking is None or self._asking.done()):
+            self._asking = asyncio.create_task(self._ask_alive(self._toolset))
+
+    async def _ask_alive(self, toolset: MCPToolset[Any]) -> None:
+        try:
+            async with asyncio.timeout(self._connect_seconds):
+                await toolset.client.list_tools()
+        except Exception as error:  # noqa: BLE001 - whatever it is, this connection is of no use
+            if toolset is self._toolset:
+                self._lose(error)
 
     async def offered(self) -> Mapping[str, ToolsetTool[Any]]:
         """Return the tools of the server that the agent may use."""

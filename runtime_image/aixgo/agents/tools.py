@@ -48,6 +48,9 @@ class ToolSource(Protocol):
     async def stop(self) -> None:
         """Free what is held."""
 
+    def doubt(self) -> None:
+        """Hear that a call was not answered in time."""
+
     async def offered(self) -> Mapping[str, ToolsetTool[Any]]:
         """Return the tools by their own names: those that are known, when the source does not answer."""
 
@@ -138,6 +141,7 @@ class AgentTools(AbstractToolset[Any]):
             async with asyncio.timeout(self._timeout):
                 return await tool.source.call(tool.own.tool_def.name, tool_args, tool.own)
         except TimeoutError as error:
+            tool.source.doubt()
             raise ToolFailed(f"the tool did not answer within {self._timeout:g} s") from error
 
 
@@ -172,6 +176,9 @@ class AgentTool:
 
     async def stop(self) -> None:
         """Do nothing: connections belong to the runtime."""
+
+    def doubt(self) -> None:
+        """Do nothing: the next call tells."""
 
     async def offered(self) -> Mapping[str, ToolsetTool[Any]]:
         """Return the agent as a tool."""

@@ -266,6 +266,25 @@ async def test_a_slow_tool_is_given_up(http: McpProcess) -> None:
         assert text_of(await agent.execute(say("go"))) == "it says: 3"
 
 
+async def test_a_server_that_hangs_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with McpProcess(tmp_path) as mcp:
+        tool = {"name": "calc", "mcp": {"url": mcp.url}}
+        async with ModelServer(use("process")) as model, react(model, tool, toolTimeoutSeconds=5) as agent:
+            pid = int(text_of(await agent.execute(say("go"))).split()[-1])
+            monkeypatch.setattr(agent._tools, "_timeout", 0.2)
+            monkeypatch.setattr(agent._tools.sources[0], "_connect_seconds", 1.0)  # type: ignore[union-attr]
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                assert "did not answer" in text_of(await agent.execute(say("go")))
+                await until_problem(agent, "tool calc: the MCP server is not reachable")
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            monkeypatch.setattr(agent._tools, "_timeout", 30.0)
+            monkeypatch.setattr(agent._tools.sources[0], "_connect_seconds", 30.0)  # type: ignore[union-attr]
+            await until_problem(agent, None)
+            assert text_of(await agent.execute(say("go"))) == f"it says: {pid}"
+
+
 async def test_a_loop_without_end_is_ended(http: McpProcess) -> None:
     def never(messages: list[dict[str, Any]]) -> ToolCall:
         return ToolCall("add", {"a": len(messages), "b": 1})
