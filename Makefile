@@ -41,6 +41,7 @@ bench: prerequisites ## sessions and calls against peers and limits: JSON, Markd
 soak: prerequisites ## long forms of the fault tests: hundreds of kills and cuts, ten minutes of rotation under load
 	@$(PY) -m tests.soak.file_crashes --rounds 200
 	@$(PY) -m tests.soak.redis_faults --rounds 20
+	@$(PY) -m tests.soak.operator_crashes
 	@$(PY) -m tests.soak.runtime_rotation --seconds 600
 
 generate: setup ## CRDs and gRPC code from their sources

@@ -16,6 +16,7 @@ import aiohttp
 from aixgo_operator.api.constants import FIELD_MANAGER
 from aixgo_operator.kube.errors import (
     AlreadyExistsError,
+    ApiError,
     NotFoundError,
     NotLeadingError,
     UnavailableError,
@@ -190,7 +191,14 @@ class ApiServerClient:
         items: list[Manifest] = []
         params = {"limit": str(PAGE)} | ({"labelSelector": label_selector} if label_selector else {})
         while True:
-            page = await self._call("GET", resource, resource.path(namespace), params=params)
+            try:
+                page = await self._call("GET", resource, resource.path(namespace), params=params)
+            except ApiError as error:
+                if error.status != 410 or "continue" not in params:
+                    raise
+                # The pages took so long that their common state is forgotten: from the beginning.
+                items, params = [], {key: params[key] for key in params if key != "continue"}
+                continue
             items += [with_type(resource, item) for item in page.get("items") or ()]
             token = (page.get("metadata") or {}).get("continue")
             if not token:
