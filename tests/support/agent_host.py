@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any, Self
 
+import uvloop
 from tests.support.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
@@ -179,4 +180,5 @@ async def _serve(socket: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(sys.argv[1]))
+    # The loop of the pods; the test's process has the standard one.
+    uvloop.run(_serve(sys.argv[1]))

@@ -24,6 +24,9 @@ CLIENT_OPTIONS: tuple[tuple[str, int | str], ...] = (
     # A pod that is replaced is back in a second; the default waits up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 5_000),
+    # What a slow reader of a stream lets pile up; gRPC's own estimate goes to megabytes on a fast network.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 256 * 1024),
 )
 
 
@@ -86,8 +89,11 @@ def open_channel(
 
 
 class ReloadingChannel:
-    """A channel that is rebuilt when the client's certificate files change. The old one ends its calls before
-    it closes.
+    """A channel that is rebuilt when the client's certificate files change, and now and then. The old one is
+    closed when its last call has ended.
+
+    A server closes connections of a certain age (``maxConnectionAgeSeconds``), and gRPC may lose a call that
+    is sent in that moment. So the client leaves a connection before, with nothing on its way.
 
     For the event loop's thread only.
     """
@@ -98,28 +104,31 @@ class ReloadingChannel:
         store: CertificateStore | None,
         *,
         server_name: str | None = None,
-        drain_seconds: float = 30.0,
+        renew_seconds: float = RENEW_SECONDS,
         options: Sequence[tuple[str, int | str]] = (),
     ) -> None:
         self._address = address
         self._store = store
         self._server_name = server_name
-        self._drain_seconds = drain_seconds
+        self._renew_seconds = renew_seconds
         self._options = tuple(options)
         self._bundle = store.bundle if store is not None else None
-        self._next_look = 0.0
+        self._next_look = self._renew_at = 0.0
         self._channel = self._open()
         self._old: set[asyncio.Task[None]] = set()
 
     def current(self) -> grpc.aio.Channel:
         """Return the channel for the next call."""
-        if self._store is None or time.monotonic() < self._next_look:
+        now = time.monotonic()
+        if now < self._next_look:
             return self._channel
-        self._next_look = time.monotonic() + LOOK_SECONDS
-        if (newest := self._store.refresh()) is not self._bundle:
+        self._next_look = now + LOOK_SECONDS
+        newest = self._store.refresh() if self._store is not None else None
+        if newest is not self._bundle or now >= self._renew_at:
             self._bundle = newest
             old, self._channel = self._channel, self._open()
-            closing = asyncio.ensure_future(old.close(self._drain_seconds))
+            # The time is for calls without a deadline: what runs is not touched.
+            closing = asyncio.ensure_future(old.close(_LONGEST_CALL_SECONDS))
             self._old.add(closing)
             closing.add_done_callback(self._old.discard)
         return self._channel
@@ -133,4 +142,6 @@ class ReloadingChannel:
             await asyncio.wait(self._old)
 
     def _open(self) -> grpc.aio.Channel:
+        # Not all clients of a server at once.
+        self._renew_at = time.monotonic() + self._renew_seconds * random.uniform(0.75, 1.0)  # noqa: S311
         return open_channel(self._address, self._bundle, server_name=self._server_name, options=self._options)
