@@ -132,7 +132,9 @@ async def _serve(
         await asyncio.wait({draining, impatient}, return_when=asyncio.FIRST_COMPLETED)
         impatient.cancel()
         drained = draining.done() and draining.result()
-        draining.cancel()
+        if not draining.done():
+            draining.cancel()
+            await asyncio.wait({draining})
     except (AixgoError, InvalidCertificateError) as error:
         _log.error("start failed", error=str(error))
         return FAILED
@@ -224,13 +226,14 @@ class ConfiguredRuntime:
         )
 
     async def drain(self) -> bool:
-        """Take no more messages and let those in work end, for a while.
+        """Take no more messages and calls, and let those in work end, for a while.
 
         Returns:
-            Whether all of them did.
+            Whether all messages in work did.
         """
         self.observed.stopping = True
         ended = await asyncio.gather(*(pump.stop(GRACE_SECONDS) for pump in self._pumps))
+        await self.runtime.stop()
         return all(ended)
 
     async def close(self) -> None:
@@ -289,7 +292,9 @@ def _runtime(plan: Plan, connection: Connection, **settings: Any) -> Runtime:
     # A runtime that only calls others has an address, too; nobody else can reach it.
     addresses = plan.listen or ("127.0.0.1:0",)
     # Plaintext was allowed by the user, or the plan keeps it on this machine.
-    return DistributedRuntime(addresses, tls=tls, allow_insecure=tls is None, **settings)
+    return DistributedRuntime(
+        addresses, tls=tls, allow_insecure=tls is None, stop_grace=GRACE_SECONDS, **settings
+    )
 
 
 def _open_tracing() -> OpenTelemetryTracing | None:

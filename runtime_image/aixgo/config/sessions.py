@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from aixgo.config.models import Session
     from aixgo.session import RedisBackend
 
-#: Seconds between two looks at the store, and how long it may take to answer one.
+#: Seconds between two looks at the store when it is well and when it is not, and how long an answer may take.
 LOOK_SECONDS = 5.0
+RETRY_SECONDS = 1.0
 PING_SECONDS = 8.0
 #: What the metadata of a checkpoint says that was made by itself.
 AUTO_CHECKPOINT = {"auto": True}
@@ -87,7 +88,7 @@ class SessionStore:
     async def watch(self) -> None:
         """Look at the store again and again until cancelled."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS if self._error is None else RETRY_SECONDS)
             before, now = self._error, await self.look()
             if now != before and now is None:
                 _log.info("session store is ready again")

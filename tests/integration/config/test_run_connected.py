@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from tests.support.waiting import wait_until
 
 from aixgo.session import FileBackend, Manager
 
+MESSAGES = "aixgo_agent_messages_total"
 RECALL = "tests.support.custom_agents:recall"
 
 
@@ -133,6 +136,29 @@ def test_sessions_are_on_by_default_and_can_be_turned_off(tmp_path: Path, tls_di
         assert refused.code != 0
         assert process.get("/statusz")[1]["sessions"]["type"] == "None"
         assert process.stop() == 0
+
+
+def test_calls_in_flight_end_before_the_process_and_a_second_signal_does_not_wait(
+    tmp_path: Path, tls_dir: Path
+) -> None:
+    gate = tmp_path / "gate"
+    text = 'agents: [{name: wait, role: custom, handler: "tests.support.custom_agents:wait", listen: ":0"}]'
+    with ThreadPoolExecutor() as threads:
+        for patient in (True, False):
+            with RunProcess(text, "--tls-dir", tls_dir, env={"AIXGO_TEST_GATE": str(gate)}) as process:
+                calling = threads.submit(call, process.addresses[0], tls_dir, "wait", "x")
+                wait_until(lambda: process.metric(MESSAGES, 'agent="wait"') >= 1, "it is called")
+                process.process.send_signal(signal.SIGTERM)
+                wait_until(lambda: process.log("stopping"), "the process is stopping")
+                if patient:
+                    gate.touch()
+                    assert process.wait() == 0
+                    assert calling.result().stdout == "done: x\n"
+                    gate.unlink()
+                else:
+                    process.process.send_signal(signal.SIGTERM)
+                    assert process.wait(10) == 1
+                    assert calling.result().code != 0
 
 
 @pytest.fixture
