@@ -19,7 +19,7 @@ from pathlib import Path
 import uvloop
 from tests.support.footprint import Footprint
 from tests.support.redis_server import running_redis
-from tests.support.rotation_fleet import Fleet, Replica, running_fleet
+from tests.support.rotation_fleet import RENEW_SECONDS, Fleet, Replica, running_fleet
 from tests.support.rotation_load import Account, Load, check_sessions
 
 from aixgo.rpc.client import AgentClient
@@ -58,7 +58,9 @@ async def soak(plan: Plan, seed: int) -> str:
         with running_redis(root / "redis") as redis:
             async with (
                 running_fleet(root, redis) as fleet,
-                AgentClient(fleet.address, fleet.client_files, "front.team.svc") as client,
+                AgentClient(
+                    fleet.address, fleet.client_files, "front.team.svc", renew_seconds=RENEW_SECONDS
+                ) as client,
                 Manager(RedisBackend(redis.address)) as sessions,
             ):
                 account, footprint = Account(fleet.kills), Footprint()

@@ -43,7 +43,12 @@ class Relay:
 
     async def start(self) -> None:
         config = self._config
-        self._client = AgentClient(config["address"], Path(config["tlsDir"]), config["serverName"])
+        self._client = AgentClient(
+            config["address"],
+            Path(config["tlsDir"]),
+            config["serverName"],
+            renew_seconds=config["renewSeconds"],
+        )
 
     async def execute(self, message: Message) -> Message:
         assert self._client is not None

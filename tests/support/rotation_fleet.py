@@ -25,8 +25,9 @@ _SCATTER = 0.3
 #: Seconds that a killed replica is away.
 _AWAY = 1.0
 _TAKEN_TIMEOUT = 60.0
-#: Younger connections than in production, so that many are made with every certificate.
-_CONNECTION_AGE = 5
+#: As in production, but 75 times as fast: many connections are made with every certificate.
+_CONNECTION_AGE = 8
+RENEW_SECONDS = 3.2
 
 
 def address_of(replicas: list[Replica]) -> str:
@@ -193,6 +194,7 @@ async def running_fleet(root: Path, redis: RedisServer) -> AsyncIterator[Fleet]:
             "address": address_of(back),
             "tlsDir": str(replica.files.root / "tls"),
             "serverName": "back.team.svc",
+            "renewSeconds": RENEW_SECONDS,
         }
         replica.configure(
             [

@@ -17,7 +17,7 @@ from aixgo.rpc import agent_service_pb2 as pb
 from aixgo.rpc import agent_service_pb2_grpc as pb_grpc
 from aixgo.rpc.certificates import CertificateFiles, CertificateStore
 from aixgo.rpc.convert import from_wire, to_wire, with_json_payload
-from aixgo.rpc.credentials import ReloadingChannel
+from aixgo.rpc.credentials import RENEW_SECONDS, ReloadingChannel
 from aixgo.rpc.errors import failure_details
 from aixgo.rpc.metadata import NO_MESSAGE, NUMBERING, SENDER, WAIT, Listening, of_call
 from aixgo.runtime.call_context import current_call
@@ -95,6 +95,7 @@ class AgentClient:
         server_name: str | None = None,
         *,
         max_message_bytes: int = 16 * 1024 * 1024,
+        renew_seconds: float = RENEW_SECONDS,
     ) -> None:
         """Prepare a client; the connection is made at the first call.
 
@@ -104,6 +105,8 @@ class AgentClient:
                 followed when they change. None: plaintext.
             server_name: The name that the server's certificate must have, when ``address`` has another.
             max_message_bytes: Largest message in either direction.
+            renew_seconds: New connections are opened after so long at the latest. Less than the age at which
+                the server closes them; see :class:`~aixgo.rpc.credentials.ReloadingChannel`.
 
         Raises:
             InvalidCertificateError: the files in ``tls_dir`` cannot be used.
@@ -116,6 +119,7 @@ class AgentClient:
             address,
             store,
             server_name=server_name,
+            renew_seconds=renew_seconds,
             options=(
                 ("grpc.max_send_message_length", max_message_bytes),
                 ("grpc.max_receive_message_length", max_message_bytes),

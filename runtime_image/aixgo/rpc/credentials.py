@@ -5,6 +5,7 @@ the client.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,10 @@ CLIENT_OPTIONS: tuple[tuple[str, int | str], ...] = (
 
 #: Seconds between two looks of a client at its certificate files; one at each call is a tenth of its cost.
 LOOK_SECONDS = 0.1
+#: Seconds after which a client opens new connections at the latest. Well below the age at which servers close
+#: theirs, 600 s if nothing else is configured.
+RENEW_SECONDS = 240.0
+_LONGEST_CALL_SECONDS = 86_400.0
 
 
 def server_credentials(store: CertificateStore) -> grpc.ServerCredentials:
