@@ -30,7 +30,7 @@ Examples:
   aixgo chat assistant --address 127.0.0.1:50051 --tls-dir ./client --store redis://localhost:6379
 """
 _HELP = """/history           the conversation so far, and its checkpoints
-/checkpoint        remember this place
+/checkpoint        remember this place (not with a File store: its runtime alone writes to it)
 /restore [ID]      go back to a checkpoint; without an id to the newest
 /quit              end (also Ctrl-D); Ctrl-C only breaks an answer off"""
 NEW_SESSION = "new"

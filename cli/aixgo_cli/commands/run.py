@@ -103,6 +103,9 @@ def run(
 
     API keys come from the environment: OPENAI_API_KEY, ANTHROPIC_API_KEY, XAI_API_KEY, GOOGLE_API_KEY,
     HUGGINGFACE_API_KEY; OPENAI_BASE_URL and the like say where else a provider is.
+
+    The keys of the file are those of Aixgo v0.3.3, in snake_case or camelCase. A key that does not exist is
+    an error; one that has no effect here is named in a warning.
     """
     try:
         from aixgo.config.translate import Connection
