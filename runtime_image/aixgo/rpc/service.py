@@ -320,14 +320,14 @@ class AgentService(pb_grpc.AgentServiceServicer):
 def _turn_request(request: pb.ExecuteRequest) -> TurnRequest:
     if not request.HasField("input"):
         raise InvalidRequestError("input", "is required")
-    return TurnRequest(
-        agent_name=request.agent_name,
-        input=from_caller(request.input, "input"),
-        session_id=request.session_id,
-        user_id=_text("user_id", request.user_id, validation.user_id),
-        idempotency_key=_text("idempotency_key", request.idempotency_key, validation.idempotency_key),
-        callers_history=_callers_history(request) if request.HasField("session_context") else None,
-    )
+    message = from_caller(request.input, "input")
+    user_id, key = request.user_id, request.idempotency_key
+    if user_id:
+        _checked("user_id", user_id, validation.user_id)
+    if key:
+        _checked("idempotency_key", key, validation.idempotency_key)
+    history = _callers_history(request) if request.HasField("session_context") else None
+    return TurnRequest(request.agent_name, message, request.session_id, user_id, key, history)
 
 
 def _callers_history(request: pb.ExecuteRequest) -> CallersHistory:
@@ -337,16 +337,14 @@ def _callers_history(request: pb.ExecuteRequest) -> CallersHistory:
     if session.agent_name not in ("", request.agent_name):
         raise InvalidRequestError("session_context.agent_name", "is not the agent that is called")
     return CallersHistory(
-        _text("session_context.id", session.id, validation.session_id),
-        _text("session_context.user_id", session.user_id, validation.user_id),
+        _checked("session_context.id", session.id, validation.session_id),
+        _checked("session_context.user_id", session.user_id, validation.user_id) if session.user_id else "",
         tuple(from_wire(message) for message in session.history),
     )
 
 
-def _text(field: str, value: str, check: Callable[[str], str]) -> str:
-    """Return a field that may be empty, checked as the session layer does it, with the field named."""
-    if not value:
-        return value
+def _checked(field: str, value: str, check: Callable[[str], str]) -> str:
+    """Return a field, checked as the session layer does it, with the field named."""
     try:
         return check(value)
     except (InvalidMessageError, InvalidPathComponentError) as error:

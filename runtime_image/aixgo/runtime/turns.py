@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 from aixgo.agents.protocol import Agent, to_message
 from aixgo.agents.text import join_parts
@@ -56,8 +56,7 @@ class CallersHistory:
     messages: tuple[Message, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TurnRequest:
+class TurnRequest(NamedTuple):
     """What a call asks for."""
 
     agent_name: str
@@ -71,8 +70,7 @@ class TurnRequest:
     callers_history: CallersHistory | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TurnResult:
+class TurnResult(NamedTuple):
     """What a call gives back."""
 
     output: Message
