@@ -14,7 +14,7 @@ T = TypeVar("T")
 async def see_through(work: Awaitable[T]) -> T:
     """Await ``work`` to its end, however often the caller is cancelled, and return its result.
 
-    A cancellation is raised afterwards; an error of the work is dropped then, as nobody is left to hear of it.
+    A cancellation is raised afterwards. An error of the work is dropped then: nobody is left to hear of it.
     """
     future = asyncio.ensure_future(work)
     try:
