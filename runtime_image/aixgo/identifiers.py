@@ -34,10 +34,11 @@ def unpack(raw: bytes | bytearray) -> str:
 
 def pack(text: str) -> bytes | None:
     """Return the 16 bytes of an id. None: it is another text, which :func:`unpack` would not return."""
-    if len(text) != 36:
+    if len(text) != 36 or not text[8] == text[13] == text[18] == text[23] == "-":
         return None
+    digits = text.replace("-", "")
     try:
-        raw = bytes.fromhex(text.replace("-", ""))
+        raw = bytes.fromhex(digits)
     except ValueError:
         return None
-    return raw if len(raw) == 16 and unpack(raw) == text else None
+    return raw if raw.hex() == digits and len(raw) == 16 else None

@@ -56,7 +56,8 @@ class NodeTable:
 
     def add(self, entry_id: str, parent: int, start: int, end: int, chain: str) -> int:
         """Add a message and return its number."""
-        return self._append(entry_id, parent, self.depth(parent) + 1, chain, start, end)
+        depth = 1 if parent == ROOT else self._depths[parent] + 1
+        return self._append(entry_id, parent, depth, chain, start, end)
 
     def resume(self, entry_id: str, depth: int, chain: str, start: int, end: int) -> int:
         """Add a message whose predecessors are not here, nor perhaps what lies between it and the next."""

@@ -146,9 +146,13 @@ def messages(values: Iterable[Message]) -> list[Message]:
     for value in checked:
         if not isinstance(value, Message):
             raise InvalidMessageError(f"expected a Message, not {type(value).__name__}")
-        for name in ("id", "type", "payload", "timestamp"):
-            if not isinstance(getattr(value, name), str):
-                raise InvalidMessageError(f"{name} of a message must be text")
+        if not (
+            isinstance(value.id, str)
+            and isinstance(value.type, str)
+            and isinstance(value.payload, str)
+            and isinstance(value.timestamp, str)
+        ):
+            raise InvalidMessageError("id, type, payload and timestamp of a message must be text")
         if value.metadata and not is_finite(value.metadata):
             raise InvalidMessageError("a number in the metadata of a message is not finite")
         # Known to be too large without encoding it.

@@ -158,7 +158,7 @@ class FileBackend(FileEngine):
         """Append messages, all or none."""
 
         def prepare(log: SessionLog, blocking: bool) -> Change[SessionRecord] | SessionRecord | None:
-            if not blocking and sum(len(message.payload) for message in append.messages) > _LARGE:
+            if not blocking and sum([len(message.payload) for message in append.messages]) > _LARGE:
                 return None
             return log.prepare_append(append)
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar, cast
 
+from aixgo.cancellation import see_through
 from aixgo.errors import (
     StorageClosedError,
     StorageError,
@@ -111,7 +112,8 @@ class FileEngine:
     async def _change_under_lease(
         self, what: str, session_id: str, lease: Lease | None, prepare: Prepare[T], complete: bool
     ) -> T:
-        await self._be_ready(what, session_id)
+        if self._closed or not self._store.lock.held or self._store.hot(session_id) is None:
+            await self._be_ready(what, session_id)
         if lease is not None:
             return await self._change(what, session_id, lease, prepare, complete=complete)
         if not self._leases.try_hold(session_id):
@@ -147,7 +149,10 @@ class FileEngine:
                 self._leases.check(lease)
             if not isinstance(prepared, Change):
                 return prepared
-            result: T = await self._commit(what, prepared)
+            if self._durable:
+                result: T = await self._committer.submit(what, prepared)
+            else:
+                result = await self._commit(what, prepared)
             self._store.changed(prepared.log)
             return result
         finally:
@@ -229,17 +234,7 @@ class FileEngine:
             with paths.storage_errors(what):
                 return work()
 
-        future = asyncio.get_running_loop().run_in_executor(self._pool, guarded)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            while not future.done():
-                try:
-                    await asyncio.wait([future])
-                except asyncio.CancelledError:
-                    continue
-            future.exception()  # nobody is left to hear of it
-            raise
+        return await see_through(asyncio.get_running_loop().run_in_executor(self._pool, guarded))
 
     async def _open(self) -> None:
         if self._opening is None:
