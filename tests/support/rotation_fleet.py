@@ -19,6 +19,7 @@ from tests.support.redis_server import RedisServer, free_port
 from tests.support.runtime_process import RuntimeFiles, RuntimeProcess, runtime_json
 
 from aixgo.contract import Statusz
+from aixgo.rpc.credentials import LOOK_SECONDS
 
 #: Seconds between the replacements of two parties' files, at most: kubelets are not in step.
 _SCATTER = 0.3
@@ -160,6 +161,7 @@ class Fleet:
         bundle = sorted(_digests(trust))
         for replica in self.replicas:
             await replica.until(_has(leaves[replica.name], bundle), "takes its new certificate")
+        await asyncio.sleep(2 * LOOK_SECONDS)  # clients say nowhere what they have
 
 
 def _has(leaf: Leaf, bundle: list[str]) -> Callable[[Statusz], bool]:
