@@ -11,7 +11,7 @@ another.
 ``metadata``
     ``data.event`` says what happened: ``session`` (who the session belongs to), ``turn`` (the next
     ``entries`` messages were committed together), ``restore`` (the branch goes on after ``entryId``),
-    ``position`` (where the session stands: who reads from here on needs nothing of what is before).
+    ``position`` (where the session stands, see :mod:`aixgo.session.positions`).
     Readers skip events that they do not know.
 
 Checksums: every message has a chain value, the SHA-1 of its predecessor's chain value and of its own
@@ -25,7 +25,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,28 +46,13 @@ METADATA: Final = "metadata"
 SESSION_EVENT: Final = "session"
 TURN_EVENT: Final = "turn"
 RESTORE_EVENT: Final = "restore"
-POSITION_EVENT: Final = "position"
 
 #: The chain value before the first message.
 NO_CHAIN: Final = ""
 
-_CHAIN = re.compile(r"(?:[0-9a-f]{40})?", re.ASCII)
 _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where a session stands: what a reader of the end of a log has to know of all that comes before."""
-
-    chain: str
-    message_count: int
-    version: int
-
-    def after(self, messages: int, chain: str) -> Position:
-        """Return the position after some more messages."""
-        return Position(chain, self.message_count + messages, self.version + messages)
 
 
 def format_time(moment: datetime) -> str:
@@ -267,33 +251,6 @@ def turn_entry(
     if idempotency_key is not None:
         data["idempotencyKey"] = idempotency_key
     return encode_entry(entry_id, parent_id, timestamp, METADATA, data)
-
-
-def position_entry(entry_id: str, leaf: str, timestamp: str, position: Position) -> bytes:
-    """Return an entry that says where the session stands, so that a log can be read from here on."""
-    data = {
-        "chain": position.chain,
-        "event": POSITION_EVENT,
-        "messageCount": position.message_count,
-        "version": position.version,
-    }
-    return encode_entry(entry_id, leaf, timestamp, METADATA, data)
-
-
-def is_position(entry: Mapping[str, Any]) -> bool:
-    """Say whether an entry tells a position."""
-    data = entry.get("data")
-    return entry["type"] == METADATA and isinstance(data, dict) and data.get("event") == POSITION_EVENT
-
-
-def position_of(data: Mapping[str, Any]) -> Position | None:
-    """Return the position in the data of such an entry. None: it is none."""
-    chain, count, version = data.get("chain"), data.get("messageCount"), data.get("version")
-    if not isinstance(chain, str) or not isinstance(count, int) or not isinstance(version, int):
-        return None
-    if not _CHAIN.fullmatch(chain) or not 0 <= count <= version or (count == 0) != (chain == NO_CHAIN):
-        return None
-    return Position(chain, count, version)
 
 
 def turn_size(data: Mapping[str, Any]) -> int:

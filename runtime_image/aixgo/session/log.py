@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aixgo.errors import CheckpointCorruptedError, CheckpointMismatchError, SessionCorruptedError
-from aixgo.session import formats
+from aixgo.session import formats, positions
 from aixgo.session.nodes import ROOT, NodeTable
 from aixgo.session.types import Branch, Checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
 
@@ -125,7 +125,7 @@ class LogIndex:
         turn.lines.append((raw, start, end, entry))
         if entry["type"] == formats.MESSAGE:
             turn.messages += 1
-        elif not formats.is_position(entry):
+        elif not positions.is_position(entry):
             raise ValueError("a turn was not completed")
         if turn.messages < turn.wanted:
             return
@@ -191,12 +191,12 @@ class LogIndex:
             self.leaf = self._found(str(data.get("entryId", "")))
             self.version += 1
             self._update(moment)
-        elif event == formats.POSITION_EVENT:
+        elif event == positions.POSITION_EVENT:
             self._add_position(data, start)
 
     def _add_position(self, data: dict[str, Any], start: int) -> None:
         self.position_at = start
-        self.positions_are_right &= formats.position_of(data) == self.position()
+        self.positions_are_right &= positions.position_of(data) == self.position()
 
     def _found(self, entry_id: str) -> int:
         try:
@@ -232,9 +232,9 @@ class LogIndex:
         """Number of messages on the current branch."""
         return self.depth(self.leaf)
 
-    def position(self) -> formats.Position:
+    def position(self) -> positions.Position:
         """Return where the session stands."""
-        return formats.Position(self.chain(self.leaf), self.message_count, self.version)
+        return positions.Position(self.chain(self.leaf), self.message_count, self.version)
 
     def entry_id(self, node: int) -> str:
         """Return the id of a message's entry; "" for :data:`ROOT`."""
@@ -396,35 +396,3 @@ def index_lines(session_id: str, lines: list[bytes]) -> LogIndex:
     if index.in_turn:
         raise SessionCorruptedError("session log is corrupted: its last turn is not complete")
     return index
-
-
-def readable_lines(lines: Iterable[bytes]) -> list[bytes]:
-    """Return the lines of a damaged log that are entries.
-
-    Of a damaged turn the messages that are left are kept.
-    """
-    kept: list[bytes] = []
-    turn: list[bytes] = []
-    wanted = 0
-    for line in lines:
-        try:
-            entry = formats.decode_entry(line)
-        except ValueError:
-            continue
-        data = entry.get("data")
-        if (
-            entry["type"] == formats.METADATA
-            and isinstance(data, dict)
-            and data.get("event") == formats.TURN_EVENT
-        ):
-            kept += turn[1:]
-            turn, wanted = [line], formats.turn_size(data)  # counts only if so many messages follow
-        elif turn and entry["type"] == formats.MESSAGE:
-            turn.append(line)
-            if len(turn) > wanted:
-                kept += turn
-                turn = []
-        else:
-            kept += [*turn[1:], line]
-            turn = []
-    return [*kept, *turn[1:]]

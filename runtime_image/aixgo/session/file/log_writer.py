@@ -15,13 +15,13 @@ from aixgo.errors import (
     StorageError,
 )
 from aixgo.identifiers import new_id
-from aixgo.session import formats
-from aixgo.session.file import legacy, paths, tail
+from aixgo.session import formats, positions
+from aixgo.session.file import legacy, paths, salvage, tail
 from aixgo.session.file.change import Change, R
 from aixgo.session.file.log_content import LogContent
 from aixgo.session.file.log_reader import stamp
 from aixgo.session.file.wal import Names
-from aixgo.session.log import LogIndex, feed_lines, readable_lines
+from aixgo.session.log import LogIndex, feed_lines
 from aixgo.session.types import Checkpoint
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class SessionLog(LogContent):
             if number == count and size - position_at >= tail.SPACING and not adopts:
                 position_at = size
                 position = index.position().after(count - 1, chain)
-                lines.append(formats.position_entry(new_id(), parent_id, timestamp, position))
+                lines.append(positions.position_entry(new_id(), parent_id, timestamp, position))
                 size += len(lines[-1]) + 1
             entry_id = new_id()
             line, digest = formats.message_entry(entry_id, parent_id, timestamp, message)
@@ -293,8 +293,7 @@ class SessionLog(LogContent):
             agent = self._agent_fd()
             data = paths.read_file(self._name, agent) or b""
             lines = [line for line in data.split(b"\n") if line.strip()]
-            # What they say of what comes before them may not be right any more.
-            kept = readable_lines(line for line in lines if not _is_position(line))
+            kept = salvage.readable_lines(lines)
             paths.replace_file(self._damaged_name, agent, data, durable=self._durable)
             paths.replace_file(
                 self._name, agent, b"".join(line + b"\n" for line in kept), durable=self._durable
@@ -312,10 +311,3 @@ class SessionLog(LogContent):
 
 def _size(lines: list[bytes]) -> int:
     return sum(map(len, lines)) + len(lines)
-
-
-def _is_position(line: bytes) -> bool:
-    try:
-        return formats.is_position(formats.decode_entry(line))
-    except ValueError:
-        return False

@@ -1,6 +1,6 @@
 """Knowing a log from its end.
 
-Every few kilobytes an entry says where the session stands (see :class:`aixgo.session.formats.Position`).
+Every few kilobytes an entry says where the session stands (see :mod:`aixgo.session.positions`).
 So a log can be read from the last of these on, and its newest messages backwards, whatever its length.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from aixgo.session import formats, validation
+from aixgo.session import formats, positions, validation
 from aixgo.session.file import paths
 from aixgo.session.log import LogIndex
 
@@ -81,7 +81,7 @@ def _at_position(data: bytes, offset: int, session_id: str, session: dict[str, A
         except ValueError:
             continue
         moment = formats.time_or_none(entry.get("timestamp"))
-        position = formats.position_of(entry["data"]) if formats.is_position(entry) else None
+        position = positions.position_of(entry["data"]) if positions.is_position(entry) else None
         if position is None or moment is None:
             continue
         leaf = entry.get("parentId", "")
