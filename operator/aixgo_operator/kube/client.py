@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 import aiohttp
 
 from aixgo_operator.api.constants import FIELD_MANAGER
+from aixgo_operator.kube import transport
 from aixgo_operator.kube.errors import (
     AlreadyExistsError,
     ApiError,
@@ -112,8 +113,8 @@ class ApiServerClient:
     """:class:`KubeClient` over HTTPS.
 
     Requests that fail for a passing reason (429 with Retry-After, 5xx, no connection) are repeated with
-    exponential back-off until ``deadline`` seconds have gone by. ``fence`` is asked before every write; when
-    it says no, the write raises NotLeadingError.
+    exponential back-off until ``deadline`` seconds have gone by. ``fence`` is asked before every write, and
+    again when the connection for it is there; when it says no, the write raises NotLeadingError.
     """
 
     def __init__(
@@ -144,10 +145,13 @@ class ApiServerClient:
         if kubeconfig is None:
             load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         else:
+        configuration.trace_configs = [transport.tracing()]
             await load_kube_config(  # type: ignore[no-untyped-call]
                 config_file=kubeconfig, client_configuration=configuration
             )
-        return cls(ApiClient(configuration), **options)
+        api = ApiClient(configuration)
+        api.rest_client = transport.RestClient(configuration)
+        return cls(api, **options)
 
     async def connection(self) -> Connection:
         """Return address and current credentials (a service account's token is re-read every minute)."""
@@ -373,20 +377,25 @@ class ApiServerClient:
         loop = asyncio.get_running_loop()
         ends = loop.time() + (self._deadline if deadline is None else deadline)
         attempt = 0
-        while True:
+
+        def may_send() -> None:
             if method != "GET" and self._fence is not None and not self._fence():
                 raise NotLeadingError(f"not leading: {method} {path} was not sent")
             remaining = max(0.1, ends - loop.time())
             try:
-                answer = await self.request(
-                    method,
-                    path,
-                    body=body,
-                    params=params,
-                    content_type=content_type,
-                    timeout=min(self._timeout, remaining),
-                )
+                with transport.checked(may_send):
+                    answer = await self.request(
+                        method,
+                        path,
+                        body=body,
+                        params=params,
+                        content_type=content_type,
+                        timeout=min(self._timeout, remaining),
+                    )
             except Exception as error:
+
+        while True:
+            may_send()
                 status = getattr(error, "status", 0)
                 self._count(method, resource, status)
                 pause = _pause(attempt, getattr(error, "retry_after", None))

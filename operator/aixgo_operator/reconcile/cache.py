@@ -25,7 +25,7 @@ from aixgo_operator.domain import references
 from aixgo_operator.kube.apply import controller_uid
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator
+    from collections.abc import Callable, Hashable, Iterable, Iterator
 
     from aixgo_operator.domain.snapshot import ObjectKey
     from aixgo_operator.kube.resources import Manifest, Resource
@@ -70,7 +70,9 @@ class _Index:
 class Cache:
     """Objects by kind, namespace and name, with the indices that the reconcilers ask for. Not thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_change: Callable[[Manifest], None] | None = None) -> None:
+        #: Told of every new version, wherever it comes from.
+        self._on_change = on_change
         self._objects: dict[Ref, Manifest] = {}
         self._parsed: dict[Ref, tuple[str, CustomResource]] = {}
         #: Versions at which objects went, by uid: a late answer to a write must not bring them back.
@@ -109,6 +111,8 @@ class Cache:
             return False
         self._objects[ref] = _slim(manifest)
         self._reindex(ref, manifest)
+        if self._on_change is not None:
+            self._on_change(manifest)
         return True
 
     def wrote(self, manifest: Manifest) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +26,7 @@ from aixgo_operator.reconcile.certificates import CertificateKeeper
 from aixgo_operator.reconcile.collect import Collector
 from aixgo_operator.reconcile.context import Context
 from aixgo_operator.reconcile.describe import describe
+from aixgo_operator.reconcile.echo import Echo
 from aixgo_operator.reconcile.keys import Key
 from aixgo_operator.reconcile.metrics import Metrics
 from aixgo_operator.reconcile.referenced import ReferencedObjects
@@ -70,7 +72,8 @@ class Engine:
         concurrency: int = 10,
     ) -> None:
         self.metrics = metrics or Metrics()
-        self.cache = Cache()
+        self.echo = Echo(settings.watch_namespaces, time.monotonic)
+        self.cache = Cache(self.echo.expect)
         self.queue: WorkQueue[Key] = WorkQueue(self._work, concurrency=concurrency, observer=self.metrics)
         self.metrics.watch_depth(lambda: float(self.queue.depth))
         referenced = ReferencedObjects(client, self.cache, settings.watch_namespaces)
@@ -115,6 +118,12 @@ class Engine:
         """Take in a watch event: ADDED, MODIFIED, DELETED, or None for an item of the initial list."""
         manifest = with_type(resource, dict(body))
         self.metrics.event(resource.kind)
+        try:
+            self._observe(resource, event, manifest)
+        finally:
+            self.echo.heard(resource.kind, manifest["metadata"].get("namespace", ""))
+
+    def _observe(self, resource: Resource, event: str | None, manifest: Manifest) -> None:
         deleted = event == "DELETED"
         if resource in (SECRETS, CONFIG_MAPS):
             kind, namespace, name = ref_of(manifest)

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support import operator as support
+from tests.support.tcp_proxy import TcpProxy
 
 from aixgo_operator.kube.client import ApiServerClient
 from aixgo_operator.kube.errors import NotLeadingError
 from aixgo_operator.kube.lease import Elector, LeaseTimes
-from aixgo_operator.kube.resources import LEASES
+from aixgo_operator.kube.resources import CONFIG_MAPS, LEASES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from tests.support.cluster.control_plane import ControlPlane
 
@@ -129,6 +131,36 @@ async def test_an_operator_that_loses_its_lease_writes_no_more(
         client = operator.process.engine._context.client
         with pytest.raises(NotLeadingError):
             await client.annotate(LEASES, namespace, "aixgo-operator", {"a": "b"})
+
+
+async def test_a_write_that_waits_for_its_connection_is_not_sent_after_the_lease(
+    plane: ControlPlane, cluster: support.Cluster, tmp_path: Path
+) -> None:
+    """As in a process that is frozen between the question and the first byte."""
+    namespace = await cluster.namespace()
+    manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "late", "namespace": namespace}}
+    leading = True
+    async with TcpProxy(plane.url) as proxy:
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_text(plane.kubeconfig.read_text().replace(plane.url, proxy.url))
+        client = (await ApiServerClient.connect(str(kubeconfig))).with_fence(lambda: leading)
+        try:
+            proxy.cut()
+            writing = asyncio.create_task(client.create(manifest))
+            await support.until(lambda: proxy.connections, "it connects")
+            leading = False
+            proxy.release()
+            with pytest.raises(NotLeadingError):
+                await writing
+            assert await cluster.client.get(CONFIG_MAPS, namespace, "late") is None
+            # Nor on a connection that is there already; reading goes on.
+            assert await client.get(CONFIG_MAPS, namespace, "late") is None
+            with pytest.raises(NotLeadingError):
+                await client.create(manifest)
+            leading = True
+            await client.create(manifest)
+        finally:
+            await client.close()
 
 
 async def test_a_busy_operator_keeps_its_lease(plane: ControlPlane, cluster: support.Cluster) -> None:

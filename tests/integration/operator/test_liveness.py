@@ -1,0 +1,72 @@
+"""A process whose watches tell nothing any more lives on, renews its Lease, and has to be restarted."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support import manifests as m
+from tests.support import operator as support
+from tests.support.tcp_proxy import TcpProxy
+
+from aixgo_operator.app import process
+from aixgo_operator.kube.client import ApiServerClient, Connection
+from aixgo_operator.kube.resources import AGENT_RUNTIMES, AGENTS
+
+if TYPE_CHECKING:
+    from tests.support.cluster.control_plane import ControlPlane
+
+pytestmark = pytest.mark.apiserver
+
+
+def _health(port: int) -> tuple[int, dict[str, Any]]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+async def test_liveness_fails_when_the_watches_are_silent(
+    plane: ControlPlane, cluster: support.Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    namespace = await cluster.namespace()
+    async with TcpProxy(plane.url) as proxy:
+
+        class WatchesThroughTheProxy(ApiServerClient):
+            async def connection(self) -> Connection:
+                return dataclasses.replace(await super().connection(), server=proxy.url)
+
+        monkeypatch.setattr(process, "ApiServerClient", WatchesThroughTheProxy)
+        chosen = support.settings(namespace, (namespace,), resync_seconds=1.0)
+        async with support.running(plane, cluster, chosen) as operator:
+            operator.process._watch_silence = 2.0
+
+            async def status(wanted: int) -> bool:
+                code, _ = await asyncio.to_thread(_health, operator.process.health.port)
+                return code == wanted
+
+            await cluster.apply(m.runtime(namespace))
+            await cluster.apply(m.agent(namespace))
+            await cluster.until_condition(AGENT_RUNTIMES, namespace, "runtime", "Ready", "True")
+            await operator.quiet()
+            await support.until(lambda: status(200), "it is alive")
+
+            proxy.cut()
+            await asyncio.sleep(3.0)  # nothing changes: silence is in order
+            assert await status(200)
+            # Read by the resync; the ConfigMap that is written then is told by nobody.
+            await cluster.patch(AGENTS, namespace, "assistant", {"spec": {"prompt": "Other."}})
+            await support.until(lambda: status(500), "liveness fails")
+            _, answer = await asyncio.to_thread(_health, operator.process.health.port)
+            assert f"the watch of ConfigMap in {namespace} does not tell what changes" in answer["problems"]
+            assert operator.process.leadership is not None
+            assert operator.process.leadership.leading()
+
+            proxy.heal()
+            await support.until(lambda: status(200), "new watches tell again", timeout=20)
