@@ -39,10 +39,10 @@ log = logging.getLogger(__name__)
 #: Seconds between two tries to read the cluster at the start, and for kopf to stop.
 _RETRY: Final = 2.0
 _STOP_TIMEOUT: Final = 10.0
-
-
 #: Seconds that a watch may leave a change unanswered. kopf opens one anew that was silent for 70.
 _WATCH_SILENCE: Final = 150.0
+
+
 class Process:
     """The operator. ``run()`` returns the exit code; SIGTERM and ``stop()`` end it in good order."""
 
@@ -57,16 +57,16 @@ class Process:
         backends: BackendProber | None = None,
         lease_times: LeaseTimes | None = None,
         on_lost: Callable[[], None] | None = None,
+        watch_silence: float = _WATCH_SILENCE,
     ) -> None:
         self._settings = settings
-        watch_silence: float = _WATCH_SILENCE,
         self._kubeconfig = kubeconfig
         self._pods = pods or HttpPodProber(timeout=settings.probe_timeout_seconds)
         self._backends = backends or RedisProber(timeout=settings.probe_timeout_seconds)
         self._lease_times = lease_times or LeaseTimes()
+        self._watch_silence = watch_silence
         #: What to do at once when leadership is lost: nothing may be written any more, not even on the way
         #: out.
-        self._watch_silence = watch_silence
         self._on_lost = on_lost or _exit_now
         self.metrics = Metrics()
         self.health = HealthServer(
@@ -233,6 +233,9 @@ class Process:
             problems.append("the work queue has stopped")
         if self._canary is not None:
             problems += [f"no {name}" for name in self._canary.dead()]
+        if self.engine is not None:
+            silent = self.engine.echo.silent(self._watch_silence)
+            problems += [f"the watch of {name} does not tell what changes" for name in silent]
         return problems
 
 
@@ -242,6 +245,3 @@ def _exit_now() -> None:
     for handler in logging.getLogger().handlers:
         handler.flush()
     os._exit(EXIT_LOST)
-        if self.engine is not None:
-            silent = self.engine.echo.silent(self._watch_silence)
-            problems += [f"the watch of {name} does not tell what changes" for name in silent]

@@ -142,10 +142,10 @@ class ApiServerClient:
         configuration = Configuration()
         # Else every request looks for proxies and .netrc files, in a thread.
         configuration.client_session_kwargs = {"trust_env": False}
+        configuration.trace_configs = [transport.tracing()]
         if kubeconfig is None:
             load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         else:
-        configuration.trace_configs = [transport.tracing()]
             await load_kube_config(  # type: ignore[no-untyped-call]
                 config_file=kubeconfig, client_configuration=configuration
             )
@@ -381,6 +381,9 @@ class ApiServerClient:
         def may_send() -> None:
             if method != "GET" and self._fence is not None and not self._fence():
                 raise NotLeadingError(f"not leading: {method} {path} was not sent")
+
+        while True:
+            may_send()
             remaining = max(0.1, ends - loop.time())
             try:
                 with transport.checked(may_send):
@@ -393,9 +396,6 @@ class ApiServerClient:
                         timeout=min(self._timeout, remaining),
                     )
             except Exception as error:
-
-        while True:
-            may_send()
                 status = getattr(error, "status", 0)
                 self._count(method, resource, status)
                 pause = _pause(attempt, getattr(error, "retry_after", None))
