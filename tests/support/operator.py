@@ -201,7 +201,7 @@ async def running(
     chosen: OperatorSettings,
     *,
     kubelet: Kubelet | None = None,
-    lease_times: LeaseTimes = FAST_LEASE,
+    lease_times: LeaseTimes = LeaseTimes(),
 ) -> AsyncIterator[Operator]:
     """Run an operator until the block ends; give it when it leads and watches."""
     async with contextlib.AsyncExitStack() as stack:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.support.kubelet import FakeRedis, Kubelet, ready_status
-from tests.support.operator import FAST_LEASE, until
+from tests.support.operator import until
 from tests.support.pki import Leaf
 from tests.support.runtime_process import RuntimeFiles, RuntimeProcess
 
@@ -153,7 +153,6 @@ async def operator_thread(
             kubeconfig=str(plane.kubeconfig),
             pods=prober,
             backends=FakeRedis(),
-            lease_times=FAST_LEASE,
             on_lost=lambda: None,
         )
         own = asyncio.get_running_loop()

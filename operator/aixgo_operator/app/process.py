@@ -22,6 +22,7 @@ from aixgo_operator.handlers import watch
 from aixgo_operator.kube.client import ApiServerClient
 from aixgo_operator.kube.errors import ApiError, NotFoundError
 from aixgo_operator.kube.lease import Elector, LeaseTimes
+from aixgo_operator.kube.resources import OPTIONAL_KINDS
 from aixgo_operator.probe.redis_info import RedisProber
 from aixgo_operator.probe.statusz import HttpPodProber
 from aixgo_operator.reconcile.engine import Engine
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from aixgo_operator.domain.settings import OperatorSettings
+    from aixgo_operator.kube.resources import Resource
     from aixgo_operator.probe.redis_info import BackendProber
     from aixgo_operator.probe.statusz import PodProber
 
@@ -163,11 +165,22 @@ class Process:
                 return
             await asyncio.sleep(_RETRY)
 
+    async def _optional(self, client: ApiServerClient) -> list[Resource]:
+        """Return the kinds of add-ons that are there now. One that comes later is looked at, not watched."""
+        namespace = next(iter(self._settings.watch_namespaces), None)
+        found = []
+        for resource in OPTIONAL_KINDS:
+            with contextlib.suppress(ApiError):
+                if await client.installed(resource, namespace):
+                    found.append(resource)
+        return found
+
     async def _watch(
         self, client: ApiServerClient, engine: Engine, *, identity: str, stop: asyncio.Event
     ) -> None:
         namespaces = self._settings.watch_namespaces
-        watched = watch.build(engine, client.connection, clusterwide=not namespaces)
+        optional = await self._optional(client)
+        watched = watch.build(engine, client.connection, clusterwide=not namespaces, optional=optional)
         self._canary = WatchCanary(
             frozenset(
                 f"watcher for {resource.plural}.{resource.version}"

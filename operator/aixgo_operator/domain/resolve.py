@@ -17,7 +17,7 @@ from aixgo_operator.api.constants import TLS_CA_KEY, TLS_CERT_KEY, TLS_PRIVATE_K
 from aixgo_operator.domain import naming
 from aixgo_operator.domain.agents import AgentsResult, resolve_agents, runtime_not_there
 from aixgo_operator.domain.consent import EVERY_NAMESPACE
-from aixgo_operator.domain.lookup import missing_bundle, missing_secret_keys, refused
+from aixgo_operator.domain.lookup import missing_bundle, missing_secret_keys, refused, unresolved
 from aixgo_operator.domain.resolved import FileSource, ResolvedAgent, ResolvedBackend, ResolvedRuntime
 from aixgo_operator.domain.sessions import resolve_backend_of, resolve_sessions
 from aixgo_operator.domain.validate import runtime_spec_problems
@@ -130,6 +130,8 @@ def _replicas(snapshot: Snapshot, runtime: AgentRuntime) -> int | None:
 
 def _certificate_problems(snapshot: Snapshot, runtime: AgentRuntime) -> tuple[Problem, ...]:
     tls = runtime.spec.tls
+    if tls.issuer_ref is not None and snapshot.issuer_problem is not None:
+        return (unresolved(Reason.ISSUER_NOT_AVAILABLE, snapshot.issuer_problem),)
     if tls.certificate_ref is None:
         return ()
     keys = [TLS_CERT_KEY, TLS_PRIVATE_KEY_KEY]

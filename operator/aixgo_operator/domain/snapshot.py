@@ -61,5 +61,7 @@ class Snapshot:
     target_runtimes: Mapping[ObjectKey, AgentRuntime] = field(default_factory=dict)
     #: Messages about child objects whose name is taken by an object that the operator does not own.
     name_conflicts: tuple[str, ...] = ()
+    #: Why no cert-manager Certificate can be made for ``spec.tls.issuerRef``; None: it can.
+    issuer_problem: str | None = None
     #: Another manager wrote the Deployment's /scale last: the operator leaves its replicas alone.
     replicas_managed_elsewhere: bool = False

@@ -19,7 +19,7 @@ from aixgo_operator.kube.resources import (
 from aixgo_operator.reconcile.resync import OUR_LABEL
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from aixgo_operator.kube.client import Connection
 
@@ -43,10 +43,19 @@ class Watch:
     resources: tuple[Resource, ...]
 
 
-def build(sink: EventSink, connect: Callable[[], Awaitable[Connection]], *, clusterwide: bool) -> Watch:
-    """Return kopf's registry and settings for watching everything that the operator looks at."""
+def build(
+    sink: EventSink,
+    connect: Callable[[], Awaitable[Connection]],
+    *,
+    clusterwide: bool,
+    optional: Sequence[Resource] = (),
+) -> Watch:
+    """Return kopf's registry and settings for watching everything that the operator looks at.
+
+    ``optional``: kinds of add-ons that are installed.
+    """
     registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
-    resources = (*OUR_KINDS, *CHILD_KINDS, PODS, *((NAMESPACES,) if clusterwide else ()))
+    resources = (*OUR_KINDS, *CHILD_KINDS, *optional, PODS, *((NAMESPACES,) if clusterwide else ()))
     for resource in resources:
         _on_event(registry, sink, resource)
         if resource not in _UNFILTERED:

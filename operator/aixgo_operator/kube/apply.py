@@ -16,7 +16,7 @@ from aixgo_operator.api.constants import (
 from aixgo_operator.kube import immutable
 from aixgo_operator.kube.diff import differences, manifest_hash
 from aixgo_operator.kube.errors import ConflictError, InvalidError
-from aixgo_operator.kube.resources import CLAIMS, resource_of
+from aixgo_operator.kube.resources import CLAIMS, OPTIONAL_KINDS, resource_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -145,7 +145,9 @@ class Applier:
         metadata = body["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
         key = ChildKey(body["kind"], name)
-        observed = self._children.find(resource, namespace, name)
+        # Kinds of an add-on may have been installed after the watches were started.
+        known = None if resource in OPTIONAL_KINDS else self._children.find(resource, namespace, name)
+        observed = known
         if observed is None:
             # Objects without our labels are not in the cache: look before taking the name.
             observed = await self._client.get(resource, namespace, name)

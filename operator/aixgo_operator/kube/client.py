@@ -56,6 +56,9 @@ class KubeClient(Protocol):
         """Return all objects of a kind, read in pages. Raises NotFoundError when the kind is not
         installed."""
 
+    async def installed(self, resource: Resource, namespace: str | None = None) -> bool:
+        """Whether the API server has the kind. Raises ForbiddenError when it may not be asked."""
+
     async def create(self, manifest: Manifest) -> Manifest:
         """Create the object. Raises AlreadyExistsError when there is one of that name."""
 
@@ -208,6 +211,14 @@ class ApiServerClient:
             if not token:
                 return items
             params["continue"] = token
+
+    async def installed(self, resource: Resource, namespace: str | None = None) -> bool:
+        """See :meth:`KubeClient.installed`."""
+        try:
+            await self._call("GET", resource, resource.path(namespace), params={"limit": "1"})
+        except NotFoundError:
+            return False
+        return True
 
     async def create(self, manifest: Manifest) -> Manifest:
         """See :meth:`KubeClient.create`."""

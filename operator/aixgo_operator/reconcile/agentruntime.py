@@ -15,6 +15,7 @@ from aixgo_operator.api.constants import (
     KIND_SESSION_BACKEND,
     LABEL_RUNTIME,
     TLS_CA_KEY,
+    Reason,
 )
 from aixgo_operator.api.v1alpha1 import AgentRuntime
 from aixgo_operator.domain import naming
@@ -22,7 +23,7 @@ from aixgo_operator.domain.observation import RuntimeObservation
 from aixgo_operator.domain.resolve import resolve_runtime
 from aixgo_operator.domain.status import agent_status, runtime_status
 from aixgo_operator.kube.apply import ApplyResult
-from aixgo_operator.kube.resources import CONFIG_MAPS, DEPLOYMENTS, SECRETS
+from aixgo_operator.kube.resources import CERTIFICATES, CONFIG_MAPS, DEPLOYMENTS, SECRETS
 from aixgo_operator.pki.issue import LeafRequest
 from aixgo_operator.reconcile.certificates import observe_leaf, observe_secret
 from aixgo_operator.reconcile.describe import describe
@@ -36,7 +37,7 @@ from aixgo_operator.reconcile.observe import (
 )
 from aixgo_operator.reconcile.pace import next_look
 from aixgo_operator.reconcile.referenced import secret_data
-from aixgo_operator.reconcile.status import is_ready
+from aixgo_operator.reconcile.status import condition, is_ready
 from aixgo_operator.reconcile.sync import sync_pods
 from aixgo_operator.reconcile.workqueue import Requeue
 from aixgo_operator.render.manifests import render_runtime
@@ -147,6 +148,9 @@ async def _certify(context: Context, resolved: ResolvedRuntime, snapshot: Snapsh
             spiffe_id=spiffe_id,
             now=context.now(),
         )
+        result.observation = _since(context, (runtime.namespace, secret), result.observation)
+        if tls.issuer_ref is not None and not resolved.held:
+            result.observation = await _with_word_of_issuer(context, runtime, result.observation)
         return result
 
     duration = timedelta(seconds=tls.managed.duration_seconds)
@@ -166,6 +170,34 @@ async def _certify(context: Context, resolved: ResolvedRuntime, snapshot: Snapsh
         result.manifests.append(client_secret(resolved, client.name, leaf.material, context.settings))
         result.due = min(result.due, leaf.next_check_at)
     return result
+
+
+def _since(
+    context: Context, where: tuple[str, str], observation: CertificateObservation
+) -> CertificateObservation:
+    """Say since when the certificate is in its Secret: pods have only so long to load it."""
+    fingerprint = observation.sha256_fingerprint
+    if fingerprint is None:
+        return observation
+    known = context.certificate_since.get(where)
+    if known is None or known[0] != fingerprint:
+        known = context.certificate_since[where] = (fingerprint, context.now())
+    return replace(observation, issued_at=known[1])
+
+
+async def _with_word_of_issuer(
+    context: Context, runtime: AgentRuntime, observation: CertificateObservation
+) -> CertificateObservation:
+    """Add what cert-manager says of a certificate that it has not issued yet."""
+    problem = observation.problem
+    if problem is None or problem.reason is not Reason.NOT_ISSUED:
+        return observation
+    name = naming.runtime_tls_secret(runtime.name)
+    found = await context.client.get(CERTIFICATES, runtime.namespace, name) or {}
+    said = condition(found.get("status") or {}, "Ready").get("message")
+    if not said:
+        return observation
+    return replace(observation, problem=replace(problem, message=f"{problem.message}; cert-manager: {said}"))
 
 
 def _bundle(resolved: ResolvedRuntime, snapshot: Snapshot) -> bytes | None:

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 from aixgo_operator.domain import naming, references
 from aixgo_operator.domain.snapshot import Snapshot
-from aixgo_operator.kube.resources import DEPLOYMENTS
+from aixgo_operator.kube.errors import ForbiddenError
+from aixgo_operator.kube.resources import CERTIFICATES, DEPLOYMENTS
 from aixgo_operator.reconcile.observe import scaled_elsewhere
 
 if TYPE_CHECKING:
     from aixgo_operator.api.v1alpha1 import AgentRuntime, SessionBackend
     from aixgo_operator.domain.references import References
     from aixgo_operator.domain.settings import OperatorSettings
+    from aixgo_operator.kube.client import KubeClient
     from aixgo_operator.reconcile.cache import Cache
     from aixgo_operator.reconcile.referenced import ReferencedObjects
 
@@ -22,7 +24,10 @@ _NAME_LABEL = "kubernetes.io/metadata.name"
 class Collector:
     """Builds snapshots."""
 
-    def __init__(self, cache: Cache, referenced: ReferencedObjects, settings: OperatorSettings) -> None:
+    def __init__(
+        self, client: KubeClient, cache: Cache, referenced: ReferencedObjects, settings: OperatorSettings
+    ) -> None:
+        self._client = client
         self._cache = cache
         self._referenced = referenced
         self._settings = settings
@@ -52,6 +57,7 @@ class Collector:
             config_maps=await self._referenced.config_maps(wanted.config_maps),
             target_agents=target_agents,
             target_runtimes={key: found for key, found in runtimes.items() if found is not None},
+            issuer_problem=await self._issuer_problem(runtime),
             replicas_managed_elsewhere=scaled_elsewhere(cache.find(DEPLOYMENTS, runtime.namespace, workload)),
         )
         return snapshot, wanted
@@ -65,6 +71,21 @@ class Collector:
             namespaces=self._namespaces(),
             secrets=await self._referenced.secrets(wanted.secrets),
             config_maps=await self._referenced.config_maps(wanted.config_maps),
+        )
+
+    async def _issuer_problem(self, runtime: AgentRuntime) -> str | None:
+        issuer = runtime.spec.tls.issuer_ref
+        if issuer is None:
+            return None
+        wanted = f"{issuer.kind} {issuer.name}"
+        try:
+            if await self._client.installed(CERTIFICATES, runtime.namespace):
+                return None
+        except ForbiddenError:
+            return f"spec.tls.issuerRef ({wanted}): the operator may not make Certificates of cert-manager"
+        return (
+            f"spec.tls.issuerRef ({wanted}): cert-manager is not installed (the API server has no kind"
+            " Certificate of cert-manager.io/v1): install it, or use spec.tls.managed"
         )
 
     def _namespaces(self) -> dict[str, dict[str, str]]:

@@ -48,6 +48,8 @@ class Context:
     seen: dict[ObjectKey, RuntimeObservation] = field(default_factory=dict)
     #: SHA-256 of the certificate that each managed Redis showed last.
     redis_shows: dict[ObjectKey, str] = field(default_factory=dict)
+    #: Certificate that was last seen in a Secret that somebody else fills, and since when.
+    certificate_since: dict[ObjectKey, tuple[str, datetime]] = field(default_factory=dict)
     #: Held together by those who write certificates, and alone by who changes their authority.
     authority_gate: Gate = field(default_factory=Gate)
     #: Looks at a key in a row that found it not as wanted.

@@ -82,7 +82,7 @@ class Engine:
             client=client,
             cache=self.cache,
             referenced=referenced,
-            collector=Collector(self.cache, referenced, settings),
+            collector=Collector(client, self.cache, referenced, settings),
             applier=Applier(client, self.cache),
             certificates=CertificateKeeper(client, self.cache, settings, now),
             status=StatusWriter(client, self.cache, now),

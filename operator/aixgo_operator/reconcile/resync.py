@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aixgo_operator.api.constants import LABEL_MANAGED_BY, MANAGED_BY
-from aixgo_operator.kube.errors import ForbiddenError
-from aixgo_operator.kube.resources import CHILD_KINDS, NAMESPACES, OUR_KINDS, PODS
+from aixgo_operator.kube.errors import ForbiddenError, NotFoundError
+from aixgo_operator.kube.resources import CHILD_KINDS, NAMESPACES, OPTIONAL_KINDS, OUR_KINDS, PODS
 from aixgo_operator.reconcile.cache import ref_of
 
 if TYPE_CHECKING:
@@ -31,17 +31,28 @@ async def list_everything(
     missing.
     """
     found: list[tuple[Resource, Manifest, bool]] = []
-    for resource in (*OUR_KINDS, *CHILD_KINDS, PODS):
+    for resource in (*OUR_KINDS, *CHILD_KINDS, *OPTIONAL_KINDS, PODS):
         selector = "" if resource in OUR_KINDS else OUR_LABEL
         items: list[Manifest] = []
         for namespace in settings.watch_namespaces or (None,):
-            items += await client.list_objects(resource, namespace, label_selector=selector)
+            items += await _listed(client, resource, namespace, selector)
         found += [(resource, item, False) for item in items]
         listed = {ref_of(item) for item in items}
         for known in list(cache.all_of(resource.kind)):
             if ref_of(known) not in listed and await _gone(client, resource, known):
                 found.append((resource, known, True))
     return [*await _namespaces(client, settings), *found]
+
+
+async def _listed(
+    client: KubeClient, resource: Resource, namespace: str | None, selector: str
+) -> list[Manifest]:
+    try:
+        return await client.list_objects(resource, namespace, label_selector=selector)
+    except (NotFoundError, ForbiddenError):
+        if resource in OPTIONAL_KINDS:
+            return []  # the add-on is not installed, or its use is switched off
+        raise
 
 
 async def _gone(client: KubeClient, resource: Resource, known: Manifest) -> bool:
