@@ -10,16 +10,22 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Self
 
-from tests.support.waiting import wait_until
+from tests.support import waiting
 
 #: Longer than any start; a machine that runs other tests may take its time.
 START_SECONDS = 120.0
 REPOSITORY = Path(__file__).resolve().parents[2]
 #: What a process must not inherit from the machine that the tests run on.
 FOREIGN = ("_API_KEY", "_BASE_URL", "HF_TOKEN", "_ENDPOINT", "CONFIG_FILE", "GRPC_PORT", "LOG_LEVEL")
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Wait as long as a start may take."""
+    waiting.wait_until(condition, what, timeout=START_SECONDS)
 
 
 class RunProcess:
@@ -68,7 +74,7 @@ class RunProcess:
     def __enter__(self) -> Self:
         self.launch()
         try:
-            wait_until(self._up, "all agents started", timeout=START_SECONDS)
+            wait_until(self._up, "all agents started")
         except BaseException:
             self.__exit__()
             raise

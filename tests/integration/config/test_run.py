@@ -9,8 +9,7 @@ from pathlib import Path
 
 from tests.support.aixgo_command import aixgo
 from tests.support.model_server import ModelServer
-from tests.support.run_process import RunProcess
-from tests.support.waiting import wait_until
+from tests.support.run_process import RunProcess, wait_until
 
 #: The structure of the file that the original ships as config/agents.yaml: from agent to agent.
 SHIPPED = """

@@ -16,8 +16,7 @@ from tests.support.mcp_server import McpProcess
 from tests.support.model_server import ModelServer, ToolCall
 from tests.support.pki import Authority
 from tests.support.redis_server import RedisServer
-from tests.support.run_process import RunProcess
-from tests.support.waiting import wait_until
+from tests.support.run_process import RunProcess, wait_until
 
 from aixgo.session import FileBackend, Manager
 
@@ -157,7 +156,7 @@ def test_calls_in_flight_end_before_the_process_and_a_second_signal_does_not_wai
                     gate.unlink()
                 else:
                     process.process.send_signal(signal.SIGTERM)
-                    assert process.wait(10) == 1
+                    assert process.wait() == 1
                     assert calling.result().code != 0
 
 
@@ -187,7 +186,7 @@ agents: [{{name: remember, role: custom, handler: "tests.support.custom_agents:r
             lambda: process.get("/health/ready")[0] == 503, "the loss of the store is seen", timeout=30
         )
         redis.start()
-        wait_until(lambda: process.get("/health/ready")[0] == 200, "its return is seen", timeout=30)
+        wait_until(lambda: process.get("/health/ready")[0] == 200, "its return is seen")
         assert "s3cret" not in process.text
         assert process.stop() == 0
 
