@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.support.behaviour import Worlds, say
+from tests.support.behaviour import Worlds, eventually, say
 from tests.support.behaviour_agents import SECRET
 
 from aixgo.agents.text import text_of
@@ -139,7 +139,14 @@ async def test_a_start_that_takes_longer_than_a_call_goes_on(worlds: Worlds) -> 
                 await world.runtime.call("late", say("x"))
         await world.open("late")
         await world.happened("late ready")
-        assert text_of(await world.runtime.call("late", say("x"))) == "x"
+
+        async def answers() -> bool:
+            try:
+                return text_of(await world.runtime.call("late", say("x"))) == "x"
+            except CallDeadlineError:  # a busy machine
+                return False
+
+        await eventually(answers, "it answers")
         assert (await world.lab())["events"] == ["late ready"], "it was started once"
 
 
