@@ -25,7 +25,7 @@ def _visible(config: pytest.Config) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def control_plane(pytestconfig: pytest.Config) -> Iterator[ControlPlane]:
     """An API server with controllers but without nodes; see :class:`ControlPlane`."""
-    plane = ControlPlane()
+    plane = ControlPlane(audit=True)
     with _visible(pytestconfig):
         plane.start()
     try:
