@@ -182,9 +182,7 @@ agents: [{{name: remember, role: custom, handler: "tests.support.custom_agents:r
         assert call(address, tls_dir, "remember", "two", "--session", session).stdout == "one | one | two\n"
         assert process.get("/statusz")[1]["sessions"]["type"] == "Redis"
         redis.kill()
-        wait_until(
-            lambda: process.get("/health/ready")[0] == 503, "the loss of the store is seen", timeout=30
-        )
+        wait_until(lambda: process.get("/health/ready")[0] == 503, "the loss of the store is seen")
         redis.start()
         wait_until(lambda: process.get("/health/ready")[0] == 200, "its return is seen")
         assert "s3cret" not in process.text
