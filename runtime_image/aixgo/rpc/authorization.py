@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from aixgo.runtime.errors import CallerNotAllowedError
@@ -34,6 +35,11 @@ def identify(uris: Sequence[str], trust_domain: str) -> Caller | None:
 
     Two identities in one certificate would let a caller choose; such a certificate identifies nobody.
     """
+    return _identified(tuple(uris), trust_domain)
+
+
+@lru_cache(maxsize=1024)  # the same few callers come again and again
+def _identified(uris: tuple[str, ...], trust_domain: str) -> Caller | None:
     callers = [
         Caller(uri, match["namespace"])
         for uri in uris
