@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aixgo.contract import (
     AgentConfig,
@@ -19,17 +19,18 @@ from aixgo.contract import (
     ToolConfig,
 )
 from aixgo_operator.api.constants import Reason
+from aixgo_operator.api.v1alpha1 import KeyReference
 from aixgo_operator.domain import naming
 from aixgo_operator.domain.consent import allowed_namespaces, allows
 from aixgo_operator.domain.lookup import config_map_value, missing_secret_keys, refused, unresolved
-from aixgo_operator.domain.references import runtime_key
+from aixgo_operator.domain.references import runtime_key, with_key_files
 from aixgo_operator.domain.resolved import FileSource, ResolvedAgent, SecretCopy, SecretKey
 from aixgo_operator.domain.validate import agent_spec_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from aixgo_operator.api.v1alpha1 import Agent, AgentRuntime, KeyReference, ToolSpec
+    from aixgo_operator.api.v1alpha1 import Agent, AgentRuntime, ToolSpec
     from aixgo_operator.domain.problem import Problem
     from aixgo_operator.domain.settings import OperatorSettings
     from aixgo_operator.domain.snapshot import ObjectKey, Snapshot
@@ -146,6 +147,8 @@ class _Builder:
         prompt = self._prompt()
         model = self._model()
         tools = tuple(tool for item in spec.tools if (tool := self._tool(item)) is not None)
+        for output in spec.outputs:
+            self._output(output.target)
         config = AgentConfig(
             name=self._agent.name,
             namespace=self._agent.namespace,
@@ -153,7 +156,7 @@ class _Builder:
             operating_mode=spec.operating_mode,
             description=spec.description or "",
             handler=spec.handler,
-            role_config=spec.role_config or {},
+            role_config=self._role_config(),
             prompt=prompt,
             model=model,
             tools=tools,
@@ -227,6 +230,23 @@ class _Builder:
         return ToolConfig(
             name=tool.name, agent=AgentToolConfig(name=tool.agent_ref.name, namespace=namespace)
         )
+
+    def _output(self, target: str) -> None:
+        """Add the route to an Agent of another runtime. A target that is no Agent is a channel."""
+        key = (self._agent.namespace, target)
+        if key not in self._snapshot.target_agents:
+            return
+        problem = self._route(key, f"spec.outputs[{target}]")
+        if problem is not None:
+            self._problems.append(problem)
+
+    def _role_config(self) -> dict[str, Any]:
+        where = "spec.roleConfig.fallbackModels.apiKeySecretRef"
+
+        def file_of(name: str, key: str) -> dict[str, str]:
+            return self._secret_file(KeyReference(name=name, key=key), where).model_dump(by_alias=True)
+
+        return with_key_files(self._agent.spec.role_config, file_of)
 
     def _route(self, target: ObjectKey, where: str) -> Problem | None:
         """Add the route to ``target``, unless this runtime serves it; or return why there is none."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aixgo_operator.domain import naming
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from aixgo_operator.api.v1alpha1 import Agent, AgentRuntime, SessionBackend
     from aixgo_operator.domain.snapshot import ObjectKey
@@ -38,13 +38,51 @@ def backend_key(runtime: AgentRuntime) -> ObjectKey | None:
 
 
 def agent_targets(agents: Iterable[Agent]) -> frozenset[ObjectKey]:
-    """Return the Agents that the tools of ``agents`` point to."""
-    return frozenset(
-        (tool.agent_ref.namespace or agent.namespace, tool.agent_ref.name)
-        for agent in agents
-        for tool in agent.spec.tools
-        if tool.agent_ref is not None
-    )
+    """Return the Agents that ``agents`` call or send to. An output may also lead to no Agent: a channel."""
+    found: set[ObjectKey] = set()
+    for agent in agents:
+        found |= {(agent.namespace, output.target) for output in agent.spec.outputs}
+        found |= {
+            (tool.agent_ref.namespace or agent.namespace, tool.agent_ref.name)
+            for tool in agent.spec.tools
+            if tool.agent_ref is not None
+        }
+    return frozenset(found)
+
+
+def key_references(role_config: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Return name and key of the Secrets with the API keys of fallback models."""
+    found: list[tuple[str, str]] = []
+
+    def note(name: str, key: str) -> dict[str, str]:
+        found.append((name, key))
+        return {}
+
+    with_key_files(role_config, note)
+    return found
+
+
+def with_key_files(
+    role_config: Mapping[str, Any] | None, file_of: Callable[[str, str], dict[str, str]]
+) -> dict[str, Any]:
+    """Return a roleConfig whose fallback models have the files of their API keys instead of the Secrets."""
+    config = dict(role_config or {})
+    for field in ("fallbackModels", "fallback_models"):
+        if isinstance(config.get(field), list):
+            config[field] = [_with_key_file(model, file_of) for model in config[field]]
+    return config
+
+
+def _with_key_file(model: Any, file_of: Callable[[str, str], dict[str, str]]) -> Any:
+    ref = model.get("apiKeySecretRef") if isinstance(model, dict) else None
+    if (
+        not isinstance(ref, dict)
+        or not isinstance(ref.get("name"), str)
+        or not isinstance(ref.get("key"), str)
+    ):
+        return model
+    rest = {key: value for key, value in model.items() if key != "apiKeySecretRef"}
+    return rest | {"apiKey": file_of(ref["name"], ref["key"])}
 
 
 def agent_references(agent: Agent) -> References:
@@ -59,6 +97,7 @@ def agent_references(agent: Agent) -> References:
             secrets.add((namespace, spec.prompt_from.secret_key_ref.name))
         if spec.prompt_from.config_map_key_ref is not None:
             config_maps.add((namespace, spec.prompt_from.config_map_key_ref.name))
+    secrets |= {(namespace, name) for name, _ in key_references(spec.role_config)}
     for tool in spec.tools:
         if tool.mcp is not None and tool.mcp.headers_secret_ref is not None:
             secrets.add((namespace, tool.mcp.headers_secret_ref.name))

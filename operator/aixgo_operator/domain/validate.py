@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from aixgo.contract.role_config import role_problems
 from aixgo_operator.api.constants import Reason
 from aixgo_operator.domain.lookup import refused
+from aixgo_operator.domain.references import agent_references, key_references, with_key_files
 
 if TYPE_CHECKING:
     from aixgo_operator.api.v1alpha1 import Agent, AgentRuntime, SessionBackend
@@ -21,6 +22,9 @@ CONTRACT_DIRECTORIES: Final = ("/etc/aixgo/", "/var/lib/aixgo/")
 TEMPORARY_DIRECTORY: Final = "/tmp"  # noqa: S108  a path in the pod
 
 _SIZE = re.compile(r"(?P<number>[0-9]{1,15})(?P<unit>[kmg]?b?|[kmg]i)", re.IGNORECASE)
+#: What the API server takes.
+_SECRET_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_SECRET_KEY: Final = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 #: In Redis ``k`` is 1000 and ``kb`` is 1024.
 _UNITS: Final = {
     "": 1,
@@ -63,9 +67,20 @@ def runtime_spec_problems(runtime: AgentRuntime, admin_port: int) -> tuple[Probl
 def agent_spec_problems(agent: Agent) -> tuple[Problem, ...]:
     """Return what is wrong with the role of an agent, its settings and its model."""
     spec = agent.spec
-    wrong = role_problems(
-        spec.role, spec.role_config or {}, has_model=spec.model is not None, where="spec.roleConfig"
-    )
+    # Such a name would make the API server refuse the pods, and with them all other agents of the runtime.
+    names = {name for _, name in agent_references(agent).secrets}
+    keys = {key for _, key in key_references(spec.role_config)}
+    if spec.model is not None and spec.model.api_key_secret_ref is not None:
+        keys.add(spec.model.api_key_secret_ref.key)
+    if spec.prompt_from is not None and spec.prompt_from.secret_key_ref is not None:
+        keys.add(spec.prompt_from.secret_key_ref.key)
+    unusable = sorted(name for name in names if not _SECRET_NAME.fullmatch(name))
+    unusable += sorted(key for key in keys if not _SECRET_KEY.fullmatch(key) or key.startswith(".."))
+    if unusable:
+        text = f"no Secret has such a name or key: {', '.join(unusable)}"
+        return (refused(Reason.INVALID_SPEC, text),)
+    config = with_key_files(spec.role_config, lambda name, key: {"secret": name, "key": key})
+    wrong = role_problems(spec.role, config, has_model=spec.model is not None, where="spec.roleConfig")
     return tuple(refused(Reason.INVALID_SPEC, text) for text in wrong)
 
 
