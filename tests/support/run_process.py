@@ -143,9 +143,7 @@ class RunProcess:
 
     def wait_for_alerts(self, agent: str, count: int) -> list[dict[str, Any]]:
         """Return the first so many messages of a logger."""
-        wait_until(
-            lambda: len(self.alerts(agent)) >= count, f"{count} messages for {agent}", timeout=START_SECONDS
-        )
+        wait_until(lambda: len(self.alerts(agent)) >= count, f"{count} messages for {agent}")
         return self.alerts(agent)[:count]
 
     def _up(self) -> bool:
