@@ -9,14 +9,14 @@ _FAST: Final = 0.000_25
 #: What a flush counts for at most in the average: a few that are slower change little.
 _MOST: Final = 2 * _FAST
 #: One flush that takes longer shows that the disk may stall.
-_STALL: Final = 0.01
+_STALL: Final = 0.05
 #: Weight of the newest flush in the average.
 _WEIGHT: Final = 0.125
 #: So many flushes in a row without a stall have to be seen in the thread; twice as many after each stall.
 _LEAST_TRIALS: Final = 16
-_MOST_TRIALS: Final = 4096
+_MOST_TRIALS: Final = 1024
 #: So many more make the stalls forgotten.
-_FORGOTTEN: Final = 2048
+_FORGOTTEN: Final = 1024
 
 
 class DiskPace:
