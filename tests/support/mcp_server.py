@@ -70,7 +70,7 @@ def serve(where: str, record: Path | None) -> None:
 
 
 class McpProcess:
-    """``with McpProcess(directory) as mcp:`` answers at ``mcp.url``; :meth:`kill` and :meth:`start` at will."""
+    """``with McpProcess(directory) as mcp:`` answers at ``mcp.url``; :meth:`kill` and :meth:`start` it."""
 
     def __init__(self, directory: Path) -> None:
         with socket.socket() as free:
