@@ -1,0 +1,70 @@
+"""``python -m benchmarks.operator``: one run, a verdict per goal."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.common.environment import locked_python
+from benchmarks.common.goals import judge
+from benchmarks.common.machine import BEGIN, ROOT, about_machine, load, say
+from benchmarks.common.results import Results
+from benchmarks.common.tables import as_json, write
+from benchmarks.operator.goals import goals
+from benchmarks.operator.measure import Installation
+from benchmarks.operator.report import CHART, markdown
+from benchmarks.operator.world import World
+from tests.support.cluster.control_plane import ControlPlane
+from tests.support.crds import apply_crds
+
+_LIBRARIES = ("kopf", "kubernetes", "aiohttp", "pydantic", "uvloop")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.operator", description=__doc__)
+    parser.add_argument("--agents", type=int, default=5000, help="size of the large installation (5000)")
+    parser.add_argument("--small", type=int, help="size of the small one (a fifth)")
+    parser.add_argument("--steady", type=float, default=60.0, help="seconds of the steady state (60)")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "benchmarks" / "operator")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run, print and write."""
+    arguments = _arguments()
+    # matplotlib is in the environment of another benchmark.
+    drawing = locked_python(ROOT / "benchmarks" / "sessions" / "requirements.lock", say)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    small = arguments.small or arguments.agents // 5
+    about = {
+        **about_machine(),
+        "versions": ", ".join(f"{name} {version(name)}" for name in _LIBRARIES),
+        "load before": load(),
+    }
+    results = Results()
+    for agents in (small, arguments.agents):
+        with (
+            ControlPlane() as plane,
+            tempfile.TemporaryDirectory(dir=arguments.out, prefix="logs-") as folder,
+        ):
+            apply_crds(plane)
+            installation = Installation(plane, World(agents), Path(folder), {})
+            for step, numbers in asyncio.run(installation.measure(steady=arguments.steady)).items():
+                results.add(step, str(agents), numbers)
+    about["load after"] = load()
+    about["seconds"] = round(time.monotonic() - BEGIN)
+    verdicts = judge(goals(str(small), str(arguments.agents)), results)
+    text = markdown(results, verdicts, about)
+    write(arguments.out, text, as_json(results, verdicts, about, CHART), drawing)
+    print(text)
+    say(f"written to {arguments.out}: report.md, result.json, chart.png")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
