@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 import typer
 
 from aixgo_cli.errors import CliError, ExitCode
-from aixgo_cli.options import PANEL, Context, Kubeconfig, Namespace, connect
+from aixgo_cli.options import (
+    DEFAULT_PREFIX,
+    DIRECTLY,
+    PANEL,
+    Context,
+    Kubeconfig,
+    Namespace,
+    StorePrefix,
+    connect,
+)
 from aixgo_cli.output import waiting
 
 if TYPE_CHECKING:
@@ -21,9 +30,6 @@ if TYPE_CHECKING:
     from aixgo.session import Manager
 
 T = TypeVar("T")
-
-_DIRECTLY = "Directly"
-_DEFAULT_PREFIX = "aixgo:sessions:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ def _options(
             metavar="DIR|URL",
             help="Directory, redis:// or rediss:// URL; else ~/.aixgo/sessions. "
             "Keep a URL with a password in the environment variable: arguments can be seen by others.",
-            rich_help_panel=_DIRECTLY,
+            rich_help_panel=DIRECTLY,
         ),
     ] = None,
     ca: Annotated[
@@ -76,16 +82,10 @@ def _options(
             dir_okay=False,
             metavar="FILE",
             help="CA certificates that the Redis must be signed by.",
-            rich_help_panel=_DIRECTLY,
+            rich_help_panel=DIRECTLY,
         ),
     ] = None,
-    prefix: Annotated[
-        str,
-        typer.Option(
-            help="Prefix of the keys in Redis. That of a runtime ends with its namespace and a colon.",
-            rich_help_panel=_DIRECTLY,
-        ),
-    ] = _DEFAULT_PREFIX,
+    prefix: StorePrefix = DEFAULT_PREFIX,
     kube: Annotated[bool, typer.Option("--kube", help="Through the cluster.", rich_help_panel=PANEL)] = False,
     backend: Annotated[
         str | None, typer.Option(metavar="NAME", help="SessionBackend to look into.", rich_help_panel=PANEL)

@@ -5,17 +5,27 @@ from __future__ import annotations
 import secrets
 import sys
 from contextlib import nullcontext
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aixgo_cli.errors import CliError, ExitCode
-from aixgo_cli.options import PANEL, Context, Kubeconfig, Namespace, connect
+from aixgo_cli.options import (
+    PANEL,
+    Address,
+    Client,
+    Context,
+    Kubeconfig,
+    Namespace,
+    ServerName,
+    TlsDirectory,
+    connect,
+)
 from aixgo_cli.output import AnswerFormat, printable, stderr, waiting, write_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from aixgo_cli.calls import Answer, Call
 
@@ -59,20 +69,9 @@ def call(
         typer.Option(min=0.001, help="Seconds until the call is given up; else the agent's own limit."),
     ] = None,
     output: Annotated[AnswerFormat, typer.Option("-o", "--output", help="Format.")] = AnswerFormat.TEXT,
-    address: Annotated[
-        str | None,
-        typer.Option(metavar="HOST:PORT", help="Call this address.", rich_help_panel="Directly"),
-    ] = None,
-    tls_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder with tls.crt, tls.key and ca.crt.", metavar="DIR", rich_help_panel="Directly"
-        ),
-    ] = None,
-    server_name: Annotated[
-        str | None,
-        typer.Option(help="Name in the server's certificate; else the host.", rich_help_panel="Directly"),
-    ] = None,
+    address: Address = None,
+    tls_dir: TlsDirectory = None,
+    server_name: ServerName = None,
     kube: Annotated[
         bool,
         typer.Option("--kube", help="Through the cluster (the default).", rich_help_panel=PANEL),
@@ -80,13 +79,7 @@ def call(
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
-    client: Annotated[
-        str | None,
-        typer.Option(
-            help="Client of the runtime (spec.clients) to call as; else one whose Secret you may read.",
-            rich_help_panel=PANEL,
-        ),
-    ] = None,
+    client: Client = None,
     pod: Annotated[
         str | None,
         typer.Option(help="Pod to call; else any that is Ready.", rich_help_panel=PANEL),

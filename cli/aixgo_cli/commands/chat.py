@@ -6,14 +6,25 @@ import secrets
 import sys
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aixgo_cli.commands.call import call_directly, call_in_cluster, print_partial
 from aixgo_cli.errors import CliError, ExitCode
-from aixgo_cli.options import PANEL, Context, Kubeconfig, Namespace, connect
+from aixgo_cli.options import (
+    DEFAULT_PREFIX,
+    DIRECTLY,
+    Address,
+    Client,
+    Context,
+    Kubeconfig,
+    Namespace,
+    ServerName,
+    StorePrefix,
+    TlsDirectory,
+    connect,
+)
 from aixgo_cli.output import printable, write_error
 from aixgo_cli.store_options import Store
 
@@ -49,46 +60,23 @@ def chat(
         float | None,
         typer.Option(min=0.001, help="Seconds until an answer is given up; else the agent's own limit."),
     ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(metavar="HOST:PORT", help="Talk to this address.", rich_help_panel="Directly"),
-    ] = None,
-    tls_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder with tls.crt, tls.key and ca.crt.", metavar="DIR", rich_help_panel="Directly"
-        ),
-    ] = None,
-    server_name: Annotated[
-        str | None,
-        typer.Option(help="Name in the server's certificate; else the host.", rich_help_panel="Directly"),
-    ] = None,
+    address: Address = None,
+    tls_dir: TlsDirectory = None,
+    server_name: ServerName = None,
     store: Annotated[
         str | None,
         typer.Option(
             envvar="AIXGO_SESSION_STORE",
             metavar="DIR|URL",
             help="Where the runtime keeps its sessions, for /checkpoint and /restore; found in a cluster.",
-            rich_help_panel="Directly",
+            rich_help_panel=DIRECTLY,
         ),
     ] = None,
-    prefix: Annotated[
-        str,
-        typer.Option(
-            help="Prefix of the keys in Redis. That of a runtime ends with its namespace and a colon.",
-            rich_help_panel="Directly",
-        ),
-    ] = "aixgo:sessions:",
+    prefix: StorePrefix = DEFAULT_PREFIX,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
-    client: Annotated[
-        str | None,
-        typer.Option(
-            help="Client of the runtime (spec.clients) to call as; else one whose Secret you may read.",
-            rich_help_panel=PANEL,
-        ),
-    ] = None,
+    client: Client = None,
 ) -> None:
     """Talk with an agent. Every line is a question; the conversation is a session that can be resumed.
 
