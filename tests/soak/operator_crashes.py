@@ -1,4 +1,4 @@
-"""An operator that dies after its k-th write, for every k of every step, on a real API server.
+"""An operator that dies after its k-th write, for every k of every step, and histories of all kinds.
 
 ``python -m tests.soak.operator_crashes``: minutes. The short form is in tests/integration/operator.
 """
@@ -11,10 +11,11 @@ import asyncio
 from tests.support import operator as support
 from tests.support.cluster.control_plane import ControlPlane
 from tests.support.kubelet import Kubelet
+from tests.support.operator_history import run_history
 from tests.support.operator_world import STEPS, World
 
 
-async def run(plane: ControlPlane, at_once: int) -> None:
+async def run(plane: ControlPlane, at_once: int, histories: int) -> None:
     """Run every step with a crash after every write. Raises AssertionError where the end is another one."""
     limit = asyncio.Semaphore(at_once)
     async with support.connected(plane) as cluster, Kubelet(cluster.client) as kubelet:
@@ -36,16 +37,20 @@ async def run(plane: ControlPlane, at_once: int) -> None:
 
         crashes = await asyncio.gather(*(crash_after(writes) for writes in range(1, most + 1)))
         assert sum(crashes) >= most, crashes
+        for seed in range(1, histories + 1):
+            await run_history(world, seed)
+            print(f"history {seed} of {histories}: the same end", flush=True)
 
 
 def main() -> None:
     """Start a control plane and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--at-once", type=int, default=2)
+    parser.add_argument("--histories", type=int, default=20)
     arguments = parser.parse_args()
     with ControlPlane() as plane:
         support.crds_ready(plane)
-        asyncio.run(run(plane, arguments.at_once))
+        asyncio.run(run(plane, arguments.at_once, arguments.histories))
 
 
 if __name__ == "__main__":

@@ -37,10 +37,11 @@ _RUNTIMES = "app.kubernetes.io/managed-by=aixgo-operator,app.kubernetes.io/compo
 
 
 class ProcessKubelet(Kubelet):
-    """``async with ProcessKubelet(client, folder) as kubelet:``; all processes end with the block."""
+    """``async with ProcessKubelet(client, namespace, folder):``; all processes end with the block."""
 
-    def __init__(self, client: ApiServerClient, folder: Path) -> None:
+    def __init__(self, client: ApiServerClient, namespace: str, folder: Path) -> None:
         super().__init__(client)
+        self._namespace = namespace
         self._folder = folder
         self._exits = contextlib.AsyncExitStack()
         #: Running processes by the name of their pod, and the runtime that each belongs to.
@@ -58,7 +59,8 @@ class ProcessKubelet(Kubelet):
     async def _run(self) -> None:
         while True:
             with contextlib.suppress(ApiError):
-                pods = await self._client.request("GET", PODS.path(), params={"labelSelector": _RUNTIMES})
+                path = PODS.path(self._namespace)
+                pods = await self._client.request("GET", path, params={"labelSelector": _RUNTIMES})
                 # A pod without a node is not deleted gracefully: it is just gone.
                 gone = set(self.processes) - {pod["metadata"]["name"] for pod in pods["items"]}
                 await asyncio.gather(*map(self._play, pods["items"]), *map(self._stop, gone))

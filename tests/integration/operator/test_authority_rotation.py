@@ -124,7 +124,7 @@ async def test_calls_go_on_while_the_authority_changes_and_the_operator_is_resta
     await cluster.apply(m.runtime(namespace, "asleep"))
     for name in ("front", "back", "asleep"):
         await cluster.apply(custom_agent(namespace, name))
-    async with ProcessKubelet(cluster.client, tmp_path) as kubelet:
+    async with ProcessKubelet(cluster.client, namespace, tmp_path) as kubelet:
         async with operator_thread(plane, chosen, kubelet):
             for name in ("front", "back", "asleep"):
                 await cluster.until_condition(AGENTS, namespace, f"agent-{name}", "Ready", "True", timeout=40)
