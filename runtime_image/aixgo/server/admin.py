@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 import orjson
 from aiohttp import web
+
+from aixgo.observability.prometheus import resident_bytes
+from aixgo.server.status import health_document, overall
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
 
     from aixgo.contract import Statusz
     from aixgo.observability.prometheus import PrometheusMetrics
-    from aixgo.server.status import Health
+    from aixgo.server.status import Check
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -27,15 +31,14 @@ class Observed(Protocol):
     """What the admin server shows."""
 
     metrics: PrometheusMetrics
+    #: When the process began, with its time zone.
+    started_at: datetime
 
     def statusz(self) -> Statusz:
         """Return the document of ``/statusz``."""
 
-    def health(self) -> dict[str, Any]:
-        """Return the document of ``/health``."""
-
-    def condition(self) -> Health:
-        """Return the sum of the health checks."""
+    def checks(self) -> list[Check]:
+        """Return what the parts of the process are like now."""
 
 
 class AdminServer:
@@ -70,14 +73,20 @@ class AdminServer:
         await self._runner.cleanup()
 
     async def _health(self, _: web.Request) -> web.Response:
-        document = self._observed.health()
+        document = health_document(
+            self._observed.checks(),
+            self._observed.started_at,
+            datetime.now(UTC),
+            memory_bytes=resident_bytes(),
+            tasks=len(asyncio.all_tasks()),
+        )
         return _json(document, status=503 if document["status"] == "unhealthy" else 200)
 
     async def _live(self, _: web.Request) -> web.Response:
         return _json({"status": "alive"})
 
     async def _ready(self, _: web.Request) -> web.Response:
-        if self._observed.condition() == "unhealthy":
+        if overall(self._observed.checks()) == "unhealthy":
             return _json({"status": "not ready"}, status=503)
         return _json({"status": "ready"})
 

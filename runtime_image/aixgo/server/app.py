@@ -7,14 +7,14 @@ import contextlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from aixgo.agents.services import AgentServices
 from aixgo.agents.url_guard import LOCAL, AddressPolicy
 from aixgo.contract import RUNTIME_JSON, TLS_CA, TLS_CERT, TLS_KEY, RuntimeConfig, Statusz
 from aixgo.files import Stamp, stamp
 from aixgo.observability.logs import get_logger
-from aixgo.observability.prometheus import PrometheusMetrics, resident_bytes
+from aixgo.observability.prometheus import PrometheusMetrics
 from aixgo.observability.redaction import remember_secret
 from aixgo.observability.tracing import NO_TRACING, wanted_exporter
 from aixgo.rpc.authorization import Authorizer
@@ -33,7 +33,7 @@ from aixgo.server.configuration import ConfigurationError, load_configuration
 from aixgo.server.model_probe import ModelProbe
 from aixgo.server.secret_files import SecretFiles
 from aixgo.server.sessions import Sessions
-from aixgo.server.status import Check, Health, checks, health_document, overall, rfc3339, tls_status
+from aixgo.server.status import Check, judge, overall, rfc3339, tls_status
 from aixgo.version import version
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class RuntimeServer:
         self._paths = paths
         self._config = config
         self._config_error: str | None = None
-        self._started_at = datetime.now(UTC)
+        self.started_at = datetime.now(UTC)
         self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         secrets = SecretFiles(paths.secrets)
@@ -219,40 +219,22 @@ class RuntimeServer:
 
     def statusz(self) -> Statusz:
         """Return the document of ``/statusz``."""
-        certificates = self._certificates
         return Statusz(
             version=version(),
-            started_at=rfc3339(self._started_at),
+            started_at=rfc3339(self.started_at),
             config_revision=self._config.revision,
             draining=self._gate.draining,
             in_flight=self._gate.in_flight,
             agents=self._agents.statuses(),
-            tls=tls_status(
-                "Mutual" if certificates is not None else self._plaintext_mode(),
-                certificates.bundle if certificates is not None else None,
-                certificates.last_reload_error if certificates is not None else None,
-            ),
+            tls=tls_status(self._certificates, self._plaintext_mode()),
             sessions=self._sessions.status(),
             last_config_error=self._config_error,
         )
 
-    def health(self) -> dict[str, Any]:
-        """Return the document of ``/health``."""
-        return health_document(
-            self._checks(),
-            self._started_at,
-            datetime.now(UTC),
-            memory_bytes=resident_bytes(),
-            tasks=len(asyncio.all_tasks()),
-        )
-
-    def condition(self) -> Health:
-        """Return the sum of the health checks."""
-        return overall(self._checks())
-
-    def _checks(self) -> list[Check]:
+    def checks(self) -> list[Check]:
+        """Return what the parts of the process are like now."""
         persistent = [agent.name for agent in self._config.agents if agent.session.mode == "Persistent"]
-        return checks(self.statusz(), persistent, datetime.now(UTC))
+        return judge(self.statusz(), persistent, datetime.now(UTC))
 
     def _agents_changed(self) -> None:
         if self._tracing is not None:
@@ -264,7 +246,7 @@ class RuntimeServer:
         status = self._sessions.status()
         return status.type, status.ready
 
-    def _plaintext_mode(self) -> Any:
+    def _plaintext_mode(self) -> Literal["External", "Disabled"]:
         return "External" if self._config.tls.mode == "External" else "Disabled"
 
     def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
@@ -328,7 +310,7 @@ class RuntimeServer:
             if self._gate.draining:
                 return
             serving = {agent.name: agent.ready for agent in self._agents.statuses()}
-            await self._rpc.report_health({"": self.condition() != "unhealthy"} | serving)
+            await self._rpc.report_health({"": overall(self.checks()) != "unhealthy"} | serving)
 
     def _reload_configuration(self) -> None:
         try:

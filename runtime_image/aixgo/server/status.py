@@ -16,7 +16,7 @@ from aixgo.version import version
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aixgo.rpc.certificates import CertificateBundle
+    from aixgo.rpc.certificates import CertificateStore
 
 Health = Literal["healthy", "degraded", "unhealthy"]
 
@@ -35,22 +35,28 @@ class Check:
 
 
 def tls_status(
-    mode: Literal["Mutual", "External", "Disabled"], bundle: CertificateBundle | None, error: str | None
+    certificates: CertificateStore | None, without: Literal["External", "Disabled"] = "Disabled"
 ) -> TLSStatus:
-    """Return what ``/statusz`` says of the certificate that new connections meet."""
-    if bundle is None:
-        return TLSStatus(mode=mode)
+    """Return what ``/statusz`` says of the certificate that new connections meet.
+
+    Args:
+        certificates: Certificates of mutual TLS, or None.
+        without: The mode when there are none.
+    """
+    if certificates is None:
+        return TLSStatus(mode=without)
+    bundle = certificates.bundle
     return TLSStatus(
-        mode=mode,
+        mode="Mutual",
         serial_number=bundle.serial_number,
         sha256_fingerprint=bundle.sha256_fingerprint,
         not_after=rfc3339(bundle.not_after),
         trust_bundle=bundle.trust_bundle,
-        last_reload_error=error,
+        last_reload_error=certificates.last_reload_error,
     )
 
 
-def checks(status: Statusz, persistent_agents: Sequence[str], now: datetime) -> list[Check]:
+def judge(status: Statusz, persistent_agents: Sequence[str], now: datetime) -> list[Check]:
     """Judge the parts of the process.
 
     A model that is not reachable and one broken agent among others degrade; they must not take the pod away

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from aixgo.contract import AgentStatus, SessionStatus, Statusz, TLSStatus
-from aixgo.server.status import checks, health_document, overall, rfc3339
+from aixgo.server.status import health_document, judge, overall, rfc3339
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 GOOD = AgentStatus(name="good", ready=True, revision="1")
@@ -50,11 +50,11 @@ def status(
     ],
 )
 def test_the_sum_of_the_checks(document: Statusz, persistent: list[str], health: str) -> None:
-    assert overall(checks(document, persistent, NOW)) == health
+    assert overall(judge(document, persistent, NOW)) == health
 
 
 def test_the_document_has_the_keys_and_units_of_the_original() -> None:
-    results = checks(status(GOOD, sessions_ready=False), [], NOW)
+    results = judge(status(GOOD, sessions_ready=False), [], NOW)
     document = health_document(results, NOW - timedelta(seconds=2), NOW, memory_bytes=2**21, tasks=7)
     assert (document["status"], document["uptime"]) == ("degraded", 2_000_000_000)
     assert document["timestamp"] == "2026-01-02T00:00:00Z"
