@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from aixgo.observability.logs import get_logger
 from aixgo.observability.metrics import MetricsCollector, NoMetrics
 from aixgo.observability.tracing import NO_TRACING, Tracing
-from aixgo.runtime.channels import AgentMailbox, Channels, ChannelStats
 from aixgo.runtime.errors import (
     AgentFailedError,
     AgentNotFoundError,
@@ -18,8 +17,8 @@ from aixgo.runtime.errors import (
     RuntimeAlreadyStartedError,
     RuntimeNotStartedError,
 )
+from aixgo.runtime.messaging import Messaging
 from aixgo.runtime.phases import start_phases
-from aixgo.runtime.registry import Registered, Registry
 from aixgo.runtime.running_calls import RunningCall, RunningCalls
 from aixgo.runtime.settings import RuntimeSettings
 from aixgo.runtime.streaming import Emit, Streaming
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from aixgo.contract import SessionConfig
     from aixgo.message import Message
     from aixgo.observability.tracing import AttributeValue, Span
-    from aixgo.runtime.routing import Routing
+    from aixgo.runtime.registry import Registered
     from aixgo.session import Manager
 
 #: How many agents ``call_parallel`` asks at once when calls are not limited (Go: the same).
@@ -43,7 +42,7 @@ PARALLEL_WORKERS = 8
 _log = get_logger("aixgo.runtime")
 
 
-class Runtime:
+class Runtime(Messaging):
     """Holds agents and calls them. ``async with Runtime() as runtime:`` starts and stops it.
 
     An agent is started by :meth:`start_agents_phased` or before its first call, and stopped with the runtime.
@@ -76,23 +75,22 @@ class Runtime:
             send_timeout: Seconds that :meth:`send` waits for room.
             channel_full_warning_threshold: Per cent of a channel's capacity at which the log warns.
         """
-        self._settings = RuntimeSettings(
-            timeout,
-            channel_buffer_size,
-            max_concurrent_calls,
-            agent_start_timeout,
-            send_timeout,
-            channel_full_warning_threshold,
+        super().__init__(
+            RuntimeSettings(
+                timeout,
+                channel_buffer_size,
+                max_concurrent_calls,
+                agent_start_timeout,
+                send_timeout,
+                channel_full_warning_threshold,
+            )
         )
         self._tracing = tracing or NO_TRACING
         self._runner = TurnRunner(session_manager, metrics or NoMetrics(), self._tracing)
-        self._agents = Registry(agent_start_timeout, self.mailbox)
-        self._channels = self._new_channels()
         self._calls = RunningCalls(max_concurrent_calls)
         self._started = False
         #: Starting and stopping happen one after the other.
         self._changing = asyncio.Lock()
-        self._messages_sent = 0
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -186,9 +184,7 @@ class Runtime:
         async with self._changing:
             if self._started:
                 raise RuntimeAlreadyStartedError
-            if self._channels.closed:
-                routing, self._channels = self._channels.routing, self._new_channels()
-                self._channels.routing = routing
+            self._open_channels()
             await self._open()
             self._started = True
 
@@ -239,69 +235,6 @@ class Runtime:
                     dependencies.setdefault(name, ())
         for number, phase in enumerate(start_phases(dependencies)):
             await asyncio.gather(*(self._start_in_phase(number, name) for name in phase))
-
-    def route(self, routing: Routing) -> None:
-        """Let agents' inputs and outputs be the channels that ``routing`` says. Best before agents start."""
-        self._channels.routing = routing
-
-    def mailbox(self, agent: str) -> AgentMailbox:
-        """Return the channels as the agent called ``agent`` has them. Agents with ``bind`` get theirs so."""
-        return AgentMailbox(
-            lambda target, message: self._deliver(target, message, agent),
-            lambda source: self._channels.take(source, reader=agent),
-        )
-
-    async def send(self, target: str, message: Message | None) -> None:
-        """Put a message, or None, into the channel ``target`` (Go: Send). The runtime need not be started.
-
-        Raises:
-            ChannelFullError: there was no room in time.
-            RuntimeNotStartedError: the runtime was stopped.
-        """
-        await self._deliver(target, message, "")
-
-    async def recv(self, source: str) -> Message:
-        """Take the oldest message, or None if that was sent, out of the channel ``source``, waiting for one
-        (Go: Recv).
-
-        Raises:
-            RuntimeNotStartedError: the runtime was stopped and the channel is empty.
-            AgentNotFoundError: the agent was unregistered meanwhile.
-        """
-        return await self._channels.receive(source)
-
-    async def _deliver(self, target: str, message: Message | None, sender: str) -> None:
-        await self._channels.deliver(target, message, sender=sender)
-        self._messages_sent += 1
-
-    async def broadcast(self, message: Message | None) -> None:
-        """Send a message to every agent (Go: Broadcast).
-
-        Raises:
-            ChannelFullError: the first failure, after all agents were tried.
-        """
-        results = await asyncio.gather(
-            *(self.send(name, message) for name in self.list()), return_exceptions=True
-        )
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-
-    def channel_stats(self, name: str) -> ChannelStats:
-        """Return how full a channel is (Go: GetChannelStats).
-
-        Raises:
-            AgentNotFoundError: no agent and no channel has this name.
-        """
-        stats = self._channels.stats(name)
-        if stats is not None:
-            return stats
-        self._agents.find(name)
-        return ChannelStats(self._settings.channel_buffer_size, 0)
-
-    def messages_sent(self) -> int:
-        """Return how many messages were sent to channels (Go: MessagesSent)."""
-        return self._messages_sent
 
     async def call(self, target: str, message: Message) -> Message:
         """Let an agent answer, without a session (Go: Call).
@@ -420,14 +353,6 @@ class Runtime:
             await self.ready_agent(name)
         except (AgentNotReadyError, AgentNotFoundError) as error:
             raise PhaseStartError(number, name, str(error)) from error
-
-    def _new_channels(self) -> Channels:
-        settings = self._settings
-        return Channels(
-            buffer_size=settings.channel_buffer_size,
-            send_timeout=settings.send_timeout,
-            full_warning_threshold=settings.channel_full_warning_threshold,
-        )
 
 
 def _log_failure(agent: str, error: AgentFailedError) -> None:
