@@ -35,7 +35,7 @@ class Api:
     @contextlib.asynccontextmanager
     async def connected(cls, kubeconfig: Path) -> AsyncIterator[Api]:
         """Log in for the length of a block."""
-        document = json.loads(kubeconfig.read_text())
+        document = json.loads(await asyncio.to_thread(kubeconfig.read_text))
         cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
         context = ssl.create_default_context(cafile=cluster["certificate-authority"])
         context.load_cert_chain(user["client-certificate"], user["client-key"])

@@ -90,6 +90,14 @@ class Operator:
                 raise RuntimeError(f"the operator ended: {self._process.log.read_text()[-2000:]}")
             await asyncio.sleep(0.05)
 
+    async def until(self, condition: Callable[[Counts], bool], timeout: float = 300.0) -> None:
+        """Wait until the counts are as wanted. Raises RuntimeError after ``timeout`` seconds."""
+        end = time.monotonic() + timeout
+        while not condition(counts := await self.counts()):
+            if time.monotonic() > end:
+                raise RuntimeError(f"not within {timeout:g} s: {counts}")
+            await asyncio.sleep(0.05)
+
     async def until_quiet(self, timeout: float = 120.0) -> Counts:
         """Wait until nothing was written for a while; return the counts."""
         last, since = await self.counts(), time.monotonic()
@@ -275,8 +283,7 @@ class Installation:
         before, state, cpu = await operator.counts(), await versions(api), cpu_seconds(operator.pid)
         begin = time.monotonic()
         await self._world.change_secret(api, changed)
-        while (await operator.counts()).writes == before.writes:
-            await asyncio.sleep(0.02)
+        await operator.until(lambda now: now.writes != before.writes)
         took = time.monotonic() - begin
         after = await operator.until_quiet()
         used = cpu_seconds(operator.pid) - cpu
@@ -289,12 +296,12 @@ class Installation:
 
     async def _restart(self, operator: Operator) -> None:
         runtimes, agents = self._world.runtimes, self._world.agents
-        while True:
-            counts = await operator.counts()
+
+        def looked(counts: Counts) -> bool:
             done = counts.reconciles
-            if done["AgentRuntime"] >= runtimes and done["Agent"] >= agents and not counts.depth:
-                break
-            await asyncio.sleep(0.1)
+            return done["AgentRuntime"] >= runtimes and done["Agent"] >= agents and not counts.depth
+
+        await operator.until(looked)
         took, cpu = time.monotonic() - operator.begin, cpu_seconds(operator.pid)
         # What the watches tell at first, and the second reading of the cluster.
         await asyncio.sleep(20.0 if agents >= 1000 else 5.0)

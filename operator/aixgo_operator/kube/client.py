@@ -4,7 +4,6 @@ retries."""
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from urllib.parse import urlencode
 
 import aiohttp
+import orjson
 
 from aixgo_operator.api.constants import FIELD_MANAGER
 from aixgo_operator.kube import transport
@@ -358,7 +358,7 @@ class ApiServerClient:
         except (aiohttp.ClientError, OSError) as error:
             raise UnavailableError(0, "ConnectionError", f"{type(error).__name__}: {error}") from error
         try:
-            decoded = json.loads(raw) if raw else None
+            decoded = orjson.loads(raw) if raw else None
         except ValueError:
             decoded = raw.decode(errors="replace")
         if response.status >= 400:

@@ -31,11 +31,14 @@ async def reconcile_agent(context: Context, key: Key) -> Requeue:
     assert isinstance(agent, Agent)  # noqa: S101  the cache parses by kind
     runtime = references.runtime_key(agent)
     if context.cache.runtime(runtime) is not None:
-        # One reconcile per runtime: whatever happened to the Agent, the runtime's pods say what became of it.
-        context.enqueue(Key(KIND_AGENT_RUNTIME, *runtime), 0.0)
+        # One reconcile per runtime, whose pods say what became of the Agent. What concerns an Agent concerns
+        # its runtime (triggers), so that it has been asked for.
         return Requeue()
     resolved = resolve_unattached_agent(agent)
     previous = manifest.get("status") or {}
     status = agent_status(resolved, None, None, context.settings, previous=previous, now=context.now())
     await context.status.write(manifest, status)
+    if context.cache.runtime(runtime) is not None:
+        # It came while the status was written, which is now older than what its reconcile says.
+        context.enqueue(Key(KIND_AGENT_RUNTIME, *runtime), 0.0)
     return Requeue()

@@ -109,7 +109,9 @@ async def reconcile_runtime(context: Context, key: Key) -> Requeue:
     observation = await _observe(context, resolved, references, rendered, certificates)
     if applied.refused:
         observation = replace(observation, reconcile_error=describe(*applied.refused), stuck=True)
-    settled = await _conclude(context, manifest, resolved, observation)
+    # Pods that are just being made have nothing to say of their agents: the next look is soon.
+    new = applied.wrote(DEPLOYMENTS.kind) and not applied.refused
+    settled = await _conclude(context, manifest, resolved, observation, new=new)
     if applied.refused:
         raise applied.refused[0]  # told already; the queue tries again with growing pauses
     return _requeue(context, key, settled=settled and not applied.waiting, due=certificates.due)
@@ -271,9 +273,17 @@ async def _observe(
 
 
 async def _conclude(
-    context: Context, manifest: Manifest, resolved: ResolvedRuntime, observation: RuntimeObservation
+    context: Context,
+    manifest: Manifest,
+    resolved: ResolvedRuntime,
+    observation: RuntimeObservation,
+    *,
+    new: bool = False,
 ) -> bool:
-    """Write the statuses; tell whether everything is as it should be."""
+    """Write the statuses; tell whether everything is as it should be.
+
+    ``new``: Agents without a problem keep the default status, which says Pending, until next time.
+    """
     now, settings = context.now(), context.settings
     runtime = resolved.runtime
     # The agents first: a runtime that says it is done has agents that say so too.
@@ -285,7 +295,9 @@ async def _conclude(
         verdict = agent_status(
             item, resolved, observation, settings, previous=agent.get("status") or {}, now=now
         )
-        await context.status.write(agent, verdict)
+        untold = "observedGeneration" not in (agent.get("status") or {})
+        if not (new and untold and item.config is not None and not item.problems):
+            await context.status.write(agent, verdict)
         settled = settled and (is_ready(verdict) or item.config is None)
     current = context.cache.get((KIND_AGENT_RUNTIME, runtime.namespace, runtime.name)) or manifest
     status = runtime_status(resolved, observation, settings, previous=current.get("status") or {}, now=now)

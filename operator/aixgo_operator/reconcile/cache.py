@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from aixgo_operator.kube.resources import Manifest, Resource
 
 _MAX_GONE: Final = 10_000
+_NAMESPACE: Final = "Namespace"
 
 #: Kind, namespace (empty for a cluster-wide kind), name.
 Ref = tuple[str, str, str]
@@ -74,6 +75,8 @@ class Cache:
         #: Told of every new version, wherever it comes from.
         self._on_change = on_change
         self._objects: dict[Ref, Manifest] = {}
+        self._by_kind: dict[str, dict[Ref, Manifest]] = defaultdict(dict)
+        self._namespaces: dict[str, dict[str, str]] | None = None
         self._parsed: dict[Ref, tuple[str, CustomResource]] = {}
         #: Versions at which objects went, by uid: a late answer to a write must not bring them back.
         self._gone: OrderedDict[str, int] = OrderedDict()
@@ -99,7 +102,7 @@ class Cache:
 
     def all_of(self, kind: str) -> Iterator[Manifest]:
         """Yield every object of a kind."""
-        return (manifest for ref, manifest in list(self._objects.items()) if ref[0] == kind)
+        return iter(list(self._by_kind[kind].values()))
 
     def put(self, manifest: Manifest) -> bool:
         """Remember an object; return whether it is newer than what was known."""
@@ -109,7 +112,9 @@ class Cache:
             return False
         if (_version(manifest) or 0) <= self._gone.get(manifest["metadata"].get("uid", ""), -1):
             return False
-        self._objects[ref] = _slim(manifest)
+        self._objects[ref] = self._by_kind[ref[0]][ref] = _slim(manifest)
+        if ref[0] == _NAMESPACE:
+            self._namespaces = None
         self._reindex(ref, manifest)
         if self._on_change is not None:
             self._on_change(manifest)
@@ -139,7 +144,9 @@ class Cache:
         known = self._objects.get(ref)
         if known is None or known["metadata"].get("uid") != uid:
             return
-        del self._objects[ref]
+        del self._objects[ref], self._by_kind[ref[0]][ref]
+        if ref[0] == _NAMESPACE:
+            self._namespaces = None
         self._unannounced.pop(ref, None)
         self._parsed.pop(ref, None)
         for index in self._indices():
@@ -200,8 +207,11 @@ class Cache:
         return self._objects_of(self._label.get((namespace, label, value)))
 
     def namespace_labels(self) -> dict[str, dict[str, str]]:
-        """Return the labels of every known namespace."""
-        return {m["metadata"]["name"]: m["metadata"].get("labels") or {} for m in self.all_of("Namespace")}
+        """Return the labels of every known namespace: the same object until one changes."""
+        if self._namespaces is None:
+            found = self.all_of(_NAMESPACE)
+            self._namespaces = {m["metadata"]["name"]: m["metadata"].get("labels") or {} for m in found}
+        return self._namespaces
 
     def _live(self, ref: Ref, *, deleted: bool = False) -> CustomResource | None:
         try:

@@ -11,6 +11,8 @@ from aixgo_operator.kube.resources import CERTIFICATES, DEPLOYMENTS
 from aixgo_operator.reconcile.observe import scaled_elsewhere
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aixgo_operator.api.v1alpha1 import AgentRuntime, SessionBackend
     from aixgo_operator.domain.references import References
     from aixgo_operator.domain.settings import OperatorSettings
@@ -88,8 +90,10 @@ class Collector:
             " Certificate of cert-manager.io/v1): install it, or use spec.tls.managed"
         )
 
-    def _namespaces(self) -> dict[str, dict[str, str]]:
+    def _namespaces(self) -> Mapping[str, Mapping[str, str]]:
         """Return namespaces and their labels. Those that are watched have at least the label with their
         name."""
-        named = {name: {_NAME_LABEL: name} for name in self._settings.watch_namespaces}
-        return named | self._cache.namespace_labels()
+        known = self._cache.namespace_labels()
+        if not self._settings.watch_namespaces:
+            return known
+        return {name: {_NAME_LABEL: name} for name in self._settings.watch_namespaces} | known

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from aixgo_operator.domain.snapshot import ConfigMapView, SecretView
 from aixgo_operator.kube.resources import CONFIG_MAPS, SECRETS
+from aixgo_operator.reconcile.cache import ref_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,6 +39,11 @@ class ReferencedObjects:
         """Drop what is remembered of an object: it was created, changed or deleted."""
         self._changes += 1
         self._held.pop((kind, namespace, name), None)
+
+    def holds(self, manifest: Manifest) -> bool:
+        """Whether this very version is what is remembered."""
+        known = self._held.get(ref_of(manifest))
+        return known is not None and version_of(known) == version_of(manifest)
 
     def forget_all(self) -> None:
         """Drop everything."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from aixgo_operator.kube.client import KubeClient
     from aixgo_operator.kube.resources import Manifest
     from aixgo_operator.reconcile.cache import Cache
+    from aixgo_operator.reconcile.events import EventRecorder
 
 #: Reasons of a Ready that is not True which are steps on the way, not failures.
 _ON_THE_WAY: Final = frozenset(
@@ -37,8 +38,11 @@ _ON_THE_WAY: Final = frozenset(
 class StatusWriter:
     """Writes statuses through a client."""
 
-    def __init__(self, client: KubeClient, cache: Cache, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, client: KubeClient, cache: Cache, events: EventRecorder, now: Callable[[], datetime]
+    ) -> None:
         self._client = client
+        self._events = events
         self._cache = cache
         self._now = now
         #: What the API server made of a status that it stored in another way than it was written, by uid.
@@ -59,7 +63,7 @@ class StatusWriter:
             self._normalised[metadata["uid"]] = (status, answer.get("status") or {})
         else:
             self._normalised.pop(metadata["uid"], None)
-        await self._record(manifest, stored, status)
+        self._record(manifest, stored, status)
         return True
 
     async def refuse(self, manifest: Manifest, error: ValidationError) -> None:
@@ -72,7 +76,7 @@ class StatusWriter:
         )
         await self.write(manifest, status)
 
-    async def _record(self, manifest: Manifest, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    def _record(self, manifest: Manifest, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         event = transition(before, after)
         if event is None:
             return
@@ -81,13 +85,8 @@ class StatusWriter:
         since = ready(after).get("lastTransitionTime", "")
         # The same transition has the same name: a crash between the two writes does not tell it twice.
         mark = hashlib.sha256(f"{metadata['uid']}/{since}/{reason}".encode()).hexdigest()[:16]
-        await self._client.create_event(
-            manifest,
-            kind=kind,
-            reason=reason,
-            message=message,
-            timestamp=self._now().strftime("%Y-%m-%dT%H:%M:%SZ"),
-            name=f"{metadata['name'][:230]}.{mark}",
+        self._events.record(
+            manifest, kind=kind, reason=reason, message=message, name=f"{metadata['name'][:230]}.{mark}"
         )
 
 

@@ -11,6 +11,7 @@ import pytest
 from aixgo_operator.reconcile.agent import reconcile_agent
 from aixgo_operator.reconcile.agentruntime import reconcile_runtime
 from aixgo_operator.reconcile.cache import Cache
+from aixgo_operator.reconcile.events import EventRecorder
 from aixgo_operator.reconcile.keys import Key
 from aixgo_operator.reconcile.sessionbackend import reconcile_backend
 from aixgo_operator.reconcile.status import StatusWriter, condition
@@ -50,7 +51,7 @@ async def test_refused(kind: str, reconcile: Callable[[Any, Key], Awaitable[Any]
         now=now,
         seen={},
         attempts={},
-        status=StatusWriter(client, cache, now),  # type: ignore[arg-type]
+        status=StatusWriter(client, cache, EventRecorder(client, now), now),  # type: ignore[arg-type]
     )
     await reconcile(context, Key(kind, "n", "x"))
     (status,) = client.written
