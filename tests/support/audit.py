@@ -1,9 +1,8 @@
-"""What the API server's audit log says: who asked for what, when, and which rule allowed it."""
+"""What the API server's audit log says: who asked for what, when, and whether he was allowed to."""
 
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -12,8 +11,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _WRITES: Final = frozenset({"create", "update", "patch", "delete", "deletecollection"})
-#: RBAC: allowed by RoleBinding "team/aixgo-operator" of Role "aixgo-operator" to ServiceAccount "..."
-_BINDING = re.compile(r'allowed by (\w+) "([^"]+)" of (\w+) "([^"]+)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +25,8 @@ class Request:
     name: str
     status: int
     received: datetime
-    #: Kind and name of the role whose rule allowed it; empty where it was denied.
-    role: tuple[str, str]
+    #: Whether RBAC allowed it.
+    allowed: bool
 
     @property
     def writes(self) -> bool:
@@ -63,8 +60,6 @@ def requests_of(log: Path, user: str) -> list[Request]:
 def _request(event: dict[str, Any]) -> Request:
     target = event["objectRef"]
     resource = target["resource"] + (f"/{target['subresource']}" if "subresource" in target else "")
-    reason = event.get("annotations", {}).get("authorization.k8s.io/reason", "")
-    binding = _BINDING.search(reason)
     return Request(
         user=event["user"]["username"],
         verb=event["verb"],
@@ -74,5 +69,5 @@ def _request(event: dict[str, Any]) -> Request:
         name=target.get("name", ""),
         status=event.get("responseStatus", {}).get("code", 0),
         received=datetime.fromisoformat(event["requestReceivedTimestamp"]),
-        role=(binding[3], binding[4]) if binding else ("", ""),
+        allowed=event.get("annotations", {}).get("authorization.k8s.io/decision") == "allow",
     )

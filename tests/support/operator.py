@@ -19,6 +19,7 @@ from aixgo_operator.reconcile.status import condition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from tests.support.cluster.control_plane import ControlPlane
 
@@ -202,15 +203,19 @@ async def running(
     *,
     kubelet: Kubelet | None = None,
     lease_times: LeaseTimes = LeaseTimes(),
+    kubeconfig: Path | None = None,
 ) -> AsyncIterator[Operator]:
-    """Run an operator until the block ends; give it when it leads and watches."""
+    """Run an operator until the block ends; give it when it leads and watches.
+
+    ``kubeconfig``: its own; default: that of a cluster admin.
+    """
     async with contextlib.AsyncExitStack() as stack:
         if kubelet is None:
             kubelet = await stack.enter_async_context(Kubelet(cluster.client))
         pods, redis = FakePods(cluster.client, kubelet), FakeRedis(cluster.client)
         process = Process(
             chosen,
-            kubeconfig=str(plane.kubeconfig),
+            kubeconfig=str(kubeconfig or plane.kubeconfig),
             pods=pods,
             backends=redis,
             lease_times=lease_times,

@@ -56,16 +56,20 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 - apiGroups: [aixgo.dev]
   resources: [sessionbackends]
   verbs: [patch]
-# Where the admission plugin OwnerReferencesPermissionEnforcement is on, an owner reference that blocks the owner's
-# deletion needs this right. The operator sends no request to these subresources.
-- apiGroups: [aixgo.dev]
-  resources: [agentruntimes/finalizers, sessionbackends/finalizers]
-  verbs: [update]
 - apiGroups: [""]
-  resources: [services, configmaps, secrets, serviceaccounts, persistentvolumeclaims]
+  resources: [services, configmaps, secrets, serviceaccounts]
+  verbs: [get, list, watch, create, patch, delete]
+# Volumes go with their owner, never by a request of the operator. But where the admission plugin
+# OwnerReferencesPermissionEnforcement is on, only who may delete an object may change whom it belongs to, and that
+# is what a changed deletionPolicy does.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [apps]
-  resources: [deployments, statefulsets]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [apps]
+  resources: [statefulsets]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
@@ -87,5 +91,5 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
   verbs: [get, list, watch, patch]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end -}}

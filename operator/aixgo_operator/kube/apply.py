@@ -135,6 +135,9 @@ class Applier:
         wanted = {ChildKey(item["kind"], item["metadata"]["name"]) for item in desired} | set(keep)
         for child in self._children.owned_by(owner["metadata"]["uid"]):
             key = ChildKey(child["kind"], child["metadata"]["name"])
+            # A volume goes with its owner alone, never because somebody edited the owner.
+            if key.kind == CLAIMS.kind:
+                continue
             if key not in wanted and not child["metadata"].get("deletionTimestamp"):
                 await self._prune(child, key, result)
         return result

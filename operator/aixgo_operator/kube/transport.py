@@ -49,7 +49,7 @@ async def _ask(*_: object) -> None:
         check()
 
 
-class RestClient(RESTClientObject):  # type: ignore[misc]  # the package has no types
+class RestClient(RESTClientObject):
     """The client's connections, which give up what is not acknowledged."""
 
     def _create_connector(self) -> aiohttp.TCPConnector:

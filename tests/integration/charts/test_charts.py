@@ -288,7 +288,8 @@ def _questions(cluster_wide: bool) -> Iterator[tuple[str, str, str, bool]]:
     )
     for resource in children:
         for verb in ("get", "list", "watch", "create", "patch", "delete"):
-            yield verb, resource, "team-a", True
+            # A Deployment is repaired or goes with its owner.
+            yield verb, resource, "team-a", (verb, resource) != ("delete", "apps|deployments")
         yield "list", resource, "stranger", cluster_wide
         yield "deletecollection", resource, "team-a", False
     for kind in ("agentruntimes", "agents", "sessionbackends"):
@@ -298,14 +299,14 @@ def _questions(cluster_wide: bool) -> Iterator[tuple[str, str, str, bool]]:
         yield "patch", f"aixgo.dev|{kind}", "team-b", kind == "sessionbackends"
         for verb in ("create", "update", "delete"):
             yield verb, f"aixgo.dev|{kind}", "team-b", False
-    yield "update", "aixgo.dev|agentruntimes:finalizers", "team-a", True
+    yield "update", "aixgo.dev|agentruntimes:finalizers", "team-a", False
     yield "patch", "|pods", "team-a", True
     for verb in ("create", "delete", "update"):
         yield verb, "|pods", "team-a", False
     yield "create", "|pods:exec", "team-a", False
     yield "create", "|events", "team-a", True
     yield "list", "|namespaces", "", cluster_wide
-    yield "get", "|namespaces/team-a", "team-a", True
+    yield "get", "|namespaces/team-a", "team-a", not cluster_wide
     yield "get", "coordination.k8s.io|leases/" + LEASE_NAME, NAMESPACE, True
     yield "update", "coordination.k8s.io|leases/" + LEASE_NAME, NAMESPACE, True
     yield "update", "coordination.k8s.io|leases/another", NAMESPACE, False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import urllib.error
 import urllib.request
@@ -12,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support import manifests as m
 from tests.support import operator as support
+from tests.support.split_client import watch_through
 from tests.support.tcp_proxy import TcpProxy
 
-from aixgo_operator.app import process
-from aixgo_operator.kube.client import ApiServerClient, Connection
 from aixgo_operator.kube.resources import AGENT_RUNTIMES, AGENTS
 
 if TYPE_CHECKING:
@@ -37,12 +35,7 @@ async def test_liveness_fails_when_the_watches_are_silent(
 ) -> None:
     namespace = await cluster.namespace()
     async with TcpProxy(plane.url) as proxy:
-
-        class WatchesThroughTheProxy(ApiServerClient):
-            async def connection(self) -> Connection:
-                return dataclasses.replace(await super().connection(), server=proxy.url)
-
-        monkeypatch.setattr(process, "ApiServerClient", WatchesThroughTheProxy)
+        watch_through(proxy, monkeypatch)
         chosen = support.settings(namespace, (namespace,), resync_seconds=1.0)
         async with support.running(plane, cluster, chosen) as operator:
             operator.process._watch_silence = 2.0

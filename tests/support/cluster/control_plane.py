@@ -208,6 +208,8 @@ def _api_server_arguments(
         "--service-account-issuer=https://kubernetes.default.svc",
         "--service-cluster-ip-range=10.96.0.0/16",
         "--authorization-mode=RBAC",
+        # The stricter of the two kinds of clusters that there are.
+        "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
         "--allow-privileged=true",
         "--profiling=false",
     ]

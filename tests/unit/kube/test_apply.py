@@ -168,6 +168,12 @@ async def test_prunes_nothing_when_told_so(applier: Applier, client: Client) -> 
     assert ("ConfigMap", "a") in client.objects
 
 
+async def test_a_volume_claim_is_never_pruned(applier: Applier, client: Client) -> None:
+    await applier.apply(OWNER, [child("claim", "PersistentVolumeClaim", spec={"size": 1})])
+    assert not (await applier.apply(OWNER, [])).changed
+    assert ("PersistentVolumeClaim", "claim") in client.objects
+
+
 async def test_a_kept_volume_claim_is_taken_over_by_its_labels(applier: Applier, client: Client) -> None:
     labels = LABELS | {"aixgo.dev/session-backend": "b", "app.kubernetes.io/component": "redis"}
     kept = child("claim", "PersistentVolumeClaim", spec={"size": 1})
