@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 #: Milliseconds that sent data may stay without acknowledgement. A leader's last write is sent at its renew
-#: deadline at the latest, and nobody else leads before the Lease has run out: three seconds later (LeaseTimes).
+#: deadline at the latest, and nobody else leads before the Lease has run out, three seconds later.
 UNACKNOWLEDGED_MS: Final = 3000
 
 _check: ContextVar[Callable[[], None] | None] = ContextVar("may_send", default=None)
