@@ -1,12 +1,15 @@
-"""Redis servers of the session tests: one of each kind for the whole run."""
+"""What the tests of sessions share: a directory, and one Redis server of each kind for the whole run."""
 
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
 import trustme
 from tests.support.redis_server import RedisServer, RedisTLSFiles, running_redis
 from tests.support.redis_topologies import running_cluster
@@ -29,6 +32,23 @@ def acl_line(user: str, password: str, prefix: str) -> str:
 def plain_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     with running_redis(tmp_path_factory.mktemp("redis")) as server:
         yield server
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "sessions"
+
+
+@pytest.fixture
+def prefix() -> str:
+    """Keys of this test alone."""
+    return f"t:{uuid.uuid4()}:"
+
+
+@pytest.fixture
+def client(plain_redis: RedisServer) -> Iterator[Any]:
+    with redis.Redis(port=plain_redis.port) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import resource
 import stat
@@ -15,9 +14,9 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.support.conversations import conversation, message, texts
 from tests.support.session_processes import line_of, lines_of, worker
 
-from aixgo import Message
 from aixgo.session import (
     FileBackend,
     InvalidPathComponentError,
@@ -25,28 +24,6 @@ from aixgo.session import (
     StorageError,
 )
 from aixgo.session.file import paths
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    return tmp_path / "sessions"
-
-
-def message(text: object) -> Message:
-    return Message.new("user", text)
-
-
-async def texts(session: object) -> list[object]:
-    return [json.loads(each.payload) for each in await session.get_messages()]  # type: ignore[attr-defined]
-
-
-async def conversation(directory: Path, *payloads: object) -> tuple[str, Path]:
-    async with Manager(FileBackend(directory)) as manager:
-        session = await manager.create("assistant", user_id="ada")
-        for payload in payloads:
-            await session.append_message(message(payload))
-    return session.id, directory / "assistant" / f"{session.id}.jsonl"
-
 
 # -- several processes -----------------------------------------------------------------------------------
 

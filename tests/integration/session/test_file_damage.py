@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.support.conversations import conversation, message, texts
 from tests.support.session_processes import line_of, worker
 
-from aixgo import Message
 from aixgo.session import (
     CheckpointCorruptedError,
     FileBackend,
@@ -19,28 +19,6 @@ from aixgo.session import (
     SessionNotFoundError,
 )
 from aixgo.session.inspect import verify
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    return tmp_path / "sessions"
-
-
-def message(text: object) -> Message:
-    return Message.new("user", text)
-
-
-async def texts(session: object) -> list[object]:
-    return [json.loads(each.payload) for each in await session.get_messages()]  # type: ignore[attr-defined]
-
-
-async def conversation(directory: Path, *payloads: object) -> tuple[str, Path]:
-    async with Manager(FileBackend(directory)) as manager:
-        session = await manager.create("assistant", user_id="ada")
-        for payload in payloads:
-            await session.append_message(message(payload))
-    return session.id, directory / "assistant" / f"{session.id}.jsonl"
-
 
 # -- crashes ---------------------------------------------------------------------------------------------
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.conversations import message, texts
 from tests.support.session_processes import line_of, lines_of, worker
 
-from aixgo import Message
 from aixgo.errors import InvalidMessageError
 from aixgo.session import (
     CheckpointCorruptedError,
@@ -21,19 +21,6 @@ from aixgo.session import (
     Manager,
 )
 from aixgo.session.inspect import verify
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    return tmp_path / "sessions"
-
-
-def message(text: object) -> Message:
-    return Message.new("user", text)
-
-
-async def texts(session: Any) -> list[Any]:
-    return [json.loads(each.payload) for each in await session.get_messages()]
 
 
 def entries(log: Path) -> list[dict[str, Any]]:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.conversations import message, texts
 
-from aixgo import Message
 from aixgo.session import FileBackend, Manager, StorageError
 from aixgo.session.file import log_writer
 from aixgo.session.file.pace import DiskPace
@@ -27,23 +27,10 @@ from aixgo.session.inspect import verify
 _ROOT = Path(__file__).parents[3]
 
 
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    return tmp_path / "sessions"
-
-
 @pytest.fixture(autouse=True, params=[False, True], ids=["in the thread", "in the event loop"])
 def pace(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a change that is alone is made durable."""
     monkeypatch.setattr(DiskPace, "is_fast", request.param)
-
-
-def message(text: object) -> Message:
-    return Message.new("user", text)
-
-
-async def texts(session: Any) -> list[Any]:
-    return [json.loads(each.payload) for each in await session.get_messages()]
 
 
 class FailingDisk:

@@ -13,24 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.conversations import message, texts
 from tests.support.histories import History, race
 
-from aixgo import Message
 from aixgo.session import FileBackend, Manager
 from aixgo.session.inspect import verify
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    return tmp_path / "sessions"
-
-
-def message(text: object) -> Message:
-    return Message.new("user", text)
-
-
-async def texts(session: Any, **options: Any) -> list[Any]:
-    return [json.loads(each.payload) for each in await session.get_messages(**options)]
 
 
 async def test_appends_of_32_sessions_share_a_flush(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

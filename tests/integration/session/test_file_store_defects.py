@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.conversations import message, texts
 from tests.support.session_processes import line_of, worker
 
 from aixgo import Message
@@ -26,19 +27,6 @@ from aixgo.session import (
     SessionNotFoundError,
     StorageError,
 )
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    return tmp_path / "sessions"
-
-
-def message(text: object) -> Message:
-    return Message.new("user", text)
-
-
-async def texts(session: Any) -> list[Any]:
-    return [json.loads(each.payload) for each in await session.get_messages()]
 
 
 async def test_S14_the_second_writer_learns_who_holds_the_lock(directory: Path) -> None:

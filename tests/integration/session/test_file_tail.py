@@ -14,11 +14,6 @@ from aixgo.session import FileBackend, Manager, Session
 from aixgo.session.inspect import export_session, import_session, verify
 
 
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    return tmp_path / "sessions"
-
-
 def message(text: object, size: int = 0) -> Message:
     return Message.new("user", [text, "x" * size])
 

@@ -4,44 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
+from tests.support.conversations import message, texts
 from tests.support.redis_server import RedisServer, running_redis
 
-from aixgo import Message
 from aixgo.session import (
     Manager,
     RedisBackend,
     RedisOptions,
-    Session,
     StorageError,
 )
-
-
-@pytest.fixture
-def prefix() -> str:
-    return f"t:{uuid.uuid4()}:"
-
-
-@pytest.fixture
-def client(plain_redis: RedisServer) -> Iterator[Any]:
-    with redis.Redis(port=plain_redis.port) as client:
-        yield client
-
-
-def message(text: object) -> Message:
-    return Message.new("user", text)
-
-
-async def texts(session: Session) -> list[object]:
-    return [json.loads(each.payload) for each in await session.get_messages()]
-
 
 # -- lost connections ------------------------------------------------------------------------------------
 

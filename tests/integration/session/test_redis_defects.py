@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import redis
+from tests.support.conversations import message, texts
 from tests.support.redis_server import RedisServer
 
-from aixgo import Message
 from aixgo.session import (
     CheckpointCorruptedError,
     CheckpointMismatchError,
@@ -45,14 +45,6 @@ async def nodes(plain_redis: RedisServer) -> AsyncIterator[Nodes]:
             Manager(RedisBackend(plain_redis.address, options)) as two,
         ):
             yield Nodes(one, two, client, prefix)
-
-
-def message(text: object) -> Message:
-    return Message.new("user", text)
-
-
-async def texts(session: Any) -> list[Any]:
-    return [json.loads(each.payload) for each in await session.get_messages()]
 
 
 async def test_S1_S2_S4_restore_holds_on_every_node(nodes: Nodes) -> None:

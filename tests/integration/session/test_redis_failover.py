@@ -5,18 +5,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
+from tests.support.conversations import message, texts
 from tests.support.histories import History, race
 from tests.support.redis_server import RedisServer, running_redis
 from tests.support.redis_topologies import running_cluster, running_sentinel_group
 
-from aixgo import Message
 from aixgo.session import (
     Manager,
     RedisBackend,
@@ -26,14 +25,6 @@ from aixgo.session import (
     StorageError,
 )
 from aixgo.session.inspect import verify
-
-
-def message(text: object) -> Message:
-    return Message.new("user", text)
-
-
-async def texts(session: Session) -> list[Any]:
-    return [json.loads(each.payload) for each in await session.get_messages()]
 
 
 async def test_a_failover_loses_nothing_that_replicas_have(tmp_path: Path) -> None:

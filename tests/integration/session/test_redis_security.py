@@ -5,40 +5,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
 from tests.integration.session.conftest import PASSWORD, acl_line, make_tls_files
+from tests.support.conversations import message, texts
 from tests.support.redis_server import RedisServer, free_port, running_redis
 
-from aixgo import Message
 from aixgo.session import (
     Manager,
     RedisBackend,
     RedisOptions,
     RedisTLS,
-    Session,
     StorageError,
 )
-
-
-@pytest.fixture
-def client(plain_redis: RedisServer) -> Iterator[Any]:
-    with redis.Redis(port=plain_redis.port) as client:
-        yield client
-
-
-def message(text: object) -> Message:
-    return Message.new("user", text)
-
-
-async def texts(session: Session) -> list[object]:
-    return [json.loads(each.payload) for each in await session.get_messages()]
-
 
 # -- users and TLS ---------------------------------------------------------------------------------------
 

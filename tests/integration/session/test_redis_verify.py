@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import redis
 from tests.support.aixgo_command import Result, aixgo
 from tests.support.redis_server import RedisServer
 
@@ -39,12 +38,6 @@ class Damaged:
                 return (await verify(manager.backend, repair=repair)).problems
 
         return asyncio.run(look())
-
-
-@pytest.fixture
-def client(plain_redis: RedisServer) -> Iterator[Any]:
-    with redis.Redis(port=plain_redis.port) as client:
-        yield client
 
 
 @pytest.fixture
