@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from benchmarks.common.results import spread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from benchmarks.common.results import Results
 
@@ -60,9 +62,39 @@ class Verdict:
         return self.median >= mark if self.goal.at_least else self.median <= mark
 
 
+def read_goals(path: Path) -> tuple[Goal, ...]:
+    """Return the goals in a CSV file.
+
+    A cell is operation/row/number; without ``below`` a goal is about a number itself. ``bound`` is ``most``
+    or ``least``; ``compare``, where there is such a column, is ``ratio`` or ``difference``.
+    """
+    with path.open(newline="") as file:
+        return tuple(map(_goal, csv.DictReader(file)))
+
+
 def judge(goals: Sequence[Goal], results: Results) -> list[Verdict]:
     """Return how each goal went."""
     return [_judge(goal, results) for goal in goals]
+
+
+def _goal(line: dict[str, str]) -> Goal:
+    return Goal(
+        id=line["id"],
+        what=line["what"],
+        against=line["against"],
+        above=_cell(line["above"]),
+        below=_cell(line["below"]) if line["below"] else None,
+        floor=float(line["floor"]),
+        stretch=float(line["stretch"]) if line["stretch"] else None,
+        at_least=line["bound"] == "least",
+        unit=line["unit"],
+        difference=line.get("compare") == "difference",
+    )
+
+
+def _cell(text: str) -> Cell:
+    operation, row, number = text.split("/")
+    return operation, row, number
 
 
 def _judge(goal: Goal, results: Results) -> Verdict:

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
-import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from benchmarks.common.command import command_line, finish, now, rounds
 from benchmarks.common.environment import locked_python
-from benchmarks.common.goals import judge
-from benchmarks.common.machine import BEGIN, ROOT, about_machine, load, output, say
-from benchmarks.common.tables import as_json, write
+from benchmarks.common.goals import judge, read_goals
+from benchmarks.common.machine import ROOT, about_machine, load, output, say
 from benchmarks.runtime.driver import Cores, run
-from benchmarks.runtime.goals import GOALS
 from benchmarks.runtime.report import CHART, markdown
 from tests.support.redis_server import REDIS_SERVER
+
+if TYPE_CHECKING:
+    import argparse
 
 _LIBRARIES = ("grpcio", "protobuf", "uvloop", "redis", "hiredis", "kopf", "kubernetes")
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.runtime", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="3 short rounds")
-    parser.add_argument("--rounds", type=int, help="rounds (5, with --quick 3)")
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "benchmarks" / "runtime")
+    parser = command_line("runtime", __doc__)
     arguments = parser.parse_args()
-    if arguments.rounds is None:
-        arguments.rounds = 3 if arguments.quick else 5
+    arguments.rounds = rounds(arguments)
     return arguments
 
 
@@ -52,16 +49,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=arguments.out, prefix="servers-") as name:
         about["file system"] = output("stat", "-f", "-c", "%T", name)
         results = run(Path(name), arguments.rounds, seconds, samples, cores)
-    about["load after"] = load()
-    about["seconds"] = round(time.monotonic() - BEGIN)
-    verdicts = judge(GOALS, results)
+    now(about)
+    verdicts = judge(read_goals(Path(__file__).with_name("goals.csv")), results)
     text = markdown(results, verdicts, about)
-    write(arguments.out, text, as_json(results, verdicts, about, CHART), drawing)
-    print(text)
-    say(f"written to {arguments.out}: report.md, result.json, chart.png")
-    for key, error in results.errors.items():
-        say(f"{key}: {error}")
-    return 1 if results.errors else 0
+    return finish(arguments.out, text, results, verdicts, about, CHART, drawing)
 
 
 if __name__ == "__main__":

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from benchmarks.common.command import command_line, finish, now, rounds
 from benchmarks.common.environment import locked_python
-from benchmarks.common.goals import judge
-from benchmarks.common.machine import BEGIN, ROOT, about_machine, load, output, say
-from benchmarks.common.tables import as_json, write
+from benchmarks.common.goals import judge, read_goals
+from benchmarks.common.machine import about_machine, load, output, say
 from benchmarks.sessions.driver import run
-from benchmarks.sessions.goals import GOALS
 from benchmarks.sessions.plan import plan
 from benchmarks.sessions.report import chart, markdown
 from tests.support.redis_server import REDIS_SERVER, running_redis
 
+if TYPE_CHECKING:
+    import argparse
+
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sessions", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="3 short rounds")
-    parser.add_argument("--rounds", type=int, help="rounds (5, with --quick 3)")
+    parser = command_line("sessions", __doc__)
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio", help="of every row")
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "benchmarks" / "sessions")
     arguments = parser.parse_args()
-    if arguments.rounds is None:
-        arguments.rounds = 3 if arguments.quick else 5
+    arguments.rounds = rounds(arguments)
     return arguments
 
 
@@ -65,16 +61,10 @@ def main() -> int:
             }
             groups = plan(quick=arguments.quick)
             results = run(groups, arguments.rounds, places, (Path(sys.executable), theirs), say)
-    about["load after"] = load()
-    about["seconds"] = round(time.monotonic() - BEGIN)
-    verdicts = judge(GOALS, results)
+    now(about)
+    verdicts = judge(read_goals(Path(__file__).with_name("goals.csv")), results)
     text = markdown(results, verdicts, about)
-    write(arguments.out, text, as_json(results, verdicts, about, chart(results)), theirs)
-    print(text)
-    say(f"written to {arguments.out}: report.md, result.json, chart.png")
-    for key, error in results.errors.items():
-        say(f"{key}: {error}")
-    return 1 if results.errors else 0
+    return finish(arguments.out, text, results, verdicts, about, chart(results), theirs)
 
 
 if __name__ == "__main__":
