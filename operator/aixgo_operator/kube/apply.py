@@ -16,7 +16,7 @@ from aixgo_operator.api.constants import (
 from aixgo_operator.kube import immutable
 from aixgo_operator.kube.diff import differences, manifest_hash
 from aixgo_operator.kube.errors import ConflictError, InvalidError
-from aixgo_operator.kube.resources import CLAIMS, OPTIONAL_KINDS, resource_of
+from aixgo_operator.kube.resources import CLAIMS, OPTIONAL_KINDS, SECRETS, resource_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,6 +38,8 @@ _ORDER: Final = {
     "Deployment": 3,
     "StatefulSet": 3,
 }
+
+_MOST_COMPARED: Final = 100_000
 
 #: Labels that say whose volume claim it is.
 _IDENTITY: Final = (LABEL_MANAGED_BY, LABEL_COMPONENT, LABEL_SESSION_BACKEND)
@@ -109,6 +111,8 @@ class Applier:
         self._children = children
         #: Paths that the API server stores in another way than we wrote them, by uid and hash.
         self._normalised: dict[tuple[str, str], frozenset[str]] = {}
+        #: Hash and version that were compared and do not differ, by uid.
+        self._same: dict[str, tuple[str, str]] = {}
 
     async def apply(
         self,
@@ -218,8 +222,17 @@ class Applier:
             self._normalised[(stored["metadata"]["uid"], _hash_of(body))] = left
 
     def _differs(self, body: Manifest, observed: Manifest) -> bool:
-        paths = frozenset(differences(body, observed))
-        return not paths <= self._normalised.get((observed["metadata"]["uid"], _hash_of(body)), frozenset())
+        uid, version = observed["metadata"]["uid"], observed["metadata"]["resourceVersion"]
+        wanted = _hash_of(body)
+        # The values of a Secret are not in its hash.
+        if body["kind"] != SECRETS.kind and self._same.get(uid) == (wanted, version):
+            return False
+        if not frozenset(differences(body, observed)) <= self._normalised.get((uid, wanted), frozenset()):
+            return True
+        if len(self._same) >= _MOST_COMPARED:
+            self._same.clear()  # of most of them, the objects are gone
+        self._same[uid] = (wanted, version)
+        return False
 
     async def _prune(self, child: Manifest, key: ChildKey, result: ApplyResult) -> None:
         metadata = child["metadata"]

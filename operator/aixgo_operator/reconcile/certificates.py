@@ -9,7 +9,7 @@ import base64
 import logging
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aixgo_operator.api.constants import (
     CA_SECRET_NAME,
@@ -32,7 +32,7 @@ from aixgo_operator.pki.authority import BACKDATE, InstallationAuthority
 from aixgo_operator.pki.errors import PKIError
 from aixgo_operator.pki.inspect import fingerprints, key_matches, parse_certificate, signed_by
 from aixgo_operator.pki.issue import LeafRequest, issue_leaf
-from aixgo_operator.pki.renewal import Keep, decide
+from aixgo_operator.pki.renewal import Issue, Keep, decide
 from aixgo_operator.pki.rotation import Rotation
 from aixgo_operator.reconcile.referenced import secret_data, version_of
 from aixgo_operator.render.secrets import KeyMaterial
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from aixgo_operator.reconcile.cache import Cache
 
 log = logging.getLogger(__name__)
+
+_MOST_KEPT: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ class CertificateKeeper:
         self._settings = settings
         self._now = now
         self._authority: tuple[str, Rotation] | None = None
+        #: What was decided of a Secret of a version, for a request and an authority.
+        self._kept: dict[ObjectKey, tuple[tuple[str, LeafRequest, bytes], Keep]] = {}
 
     async def authority(self) -> Rotation:
         """Return the authority in Secret ``aixgo-ca``, after creating it if there is none.
@@ -107,8 +111,17 @@ class CertificateKeeper:
         now = self._now()
         stored = self._cache.find(SECRETS, *key) or await self._client.get(SECRETS, *key)
         current = None if stored is None else secret_data(stored)
-        decision = decide(current, request, authority.signer.cert_pem, now=now)
+        asked = ("" if stored is None else version_of(stored), request, authority.signer.cert_pem)
+        known = self._kept.get(key)
+        decision: Keep | Issue
+        if known is not None and known[0] == asked and now < known[1].next_check_at:
+            decision = known[1]
+        else:
+            decision = decide(current, request, authority.signer.cert_pem, now=now)
         if isinstance(decision, Keep) and current is not None:
+            if len(self._kept) >= _MOST_KEPT:
+                self._kept.clear()  # of most of them, the Secrets are gone
+            self._kept[key] = (asked, decision)
             material = KeyMaterial(
                 current[TLS_CERT_KEY], current[TLS_PRIVATE_KEY_KEY], authority.trust_bundle
             )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
+
+import orjson
 
 from aixgo.contract import RUNTIME_JSON, RuntimePaths
 from aixgo_operator.api.constants import ANNOTATION_RESTART_HASH
@@ -33,6 +34,8 @@ PRE_STOP_SECONDS: Final = 3
 TERMINATION_MARGIN_SECONDS: Final = 10
 #: Enough to be scheduled sensibly and for autoscaling to have a base; no limits that nobody asked for.
 DEFAULT_RESOURCES: Final[Manifest] = {"requests": {"cpu": "100m", "memory": "192Mi"}}
+
+_READABLE: Final = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
 
 def deployment(resolved: ResolvedRuntime, settings: OperatorSettings) -> Manifest:
@@ -70,7 +73,7 @@ def config_map(resolved: ResolvedRuntime, settings: OperatorSettings) -> Manifes
         naming.runtime_config_map(runtime.name),
         owner=runtime,
         labels=labels.with_version(labels.runtime_labels(runtime.name), settings.operator_version),
-        data={RUNTIME_JSON: json.dumps(data, indent=2, ensure_ascii=False) + "\n"},
+        data={RUNTIME_JSON: orjson.dumps(data, option=_READABLE).decode()},
     )
 
 

@@ -7,6 +7,7 @@ is an error, so that a misspelt one cannot be ignored.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -51,6 +52,9 @@ class RoleConfigError(ValueError):
     """A ``roleConfig`` that its role cannot use. The text names the key; it is fit for a status."""
 
 
+_camel = cache(to_camel)
+
+
 class RoleModel(BaseModel):
     """A part of a ``roleConfig``."""
 
@@ -61,7 +65,7 @@ class RoleModel(BaseModel):
     def _one_spelling(cls, data: Any) -> Any:
         if isinstance(data, dict):
             for name in cls.model_fields:
-                if (alias := to_camel(name)) != name and name in data and alias in data:
+                if (alias := _camel(name)) != name and name in data and alias in data:
                     raise ValueError(f"{name} and {alias} are the same key: write one of them")
         return data
 
