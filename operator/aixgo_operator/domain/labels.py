@@ -10,6 +10,8 @@ from aixgo_operator.domain.naming import label_value
 COMPONENT_RUNTIME: Final = "runtime"
 COMPONENT_REDIS: Final = "redis"
 COMPONENT_FILES: Final = "files"
+#: The operator's own pods; their labels are the chart's.
+COMPONENT_OPERATOR: Final = "operator"
 
 Labels = dict[str, str]
 

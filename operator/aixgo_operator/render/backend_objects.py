@@ -25,6 +25,7 @@ from aixgo_operator.render.common import (
     container_security_context,
     manifest,
     pod_security_context,
+    pods_in,
     projected_volume,
     without_none,
 )
@@ -50,7 +51,7 @@ RELOAD_RESOURCES: Final[Manifest] = {
 def managed_redis(
     resolved: ResolvedBackend, spec: ManagedRedisSpec, settings: OperatorSettings
 ) -> list[Manifest]:
-    """Return StatefulSet, Service, ConfigMap and claim of a managed Redis."""
+    """Return StatefulSet, Service, ConfigMap, NetworkPolicy and claim of a managed Redis."""
     backend = resolved.backend
     name = naming.redis_workload(backend.name)
     pod_labels = labels.redis_labels(backend.name)
@@ -83,6 +84,7 @@ def managed_redis(
             labels=own,
             spec={"type": "ClusterIP", "selector": selector, "ports": [port]},
         ),
+        _network_policy(resolved, settings, own),
         _claim(resolved, name, spec.storage, spec.storage_class_name, own),
         manifest(
             "apps/v1",
@@ -101,6 +103,34 @@ def managed_redis(
             },
         ),
     ]
+
+
+def _network_policy(
+    resolved: ResolvedBackend, settings: OperatorSettings, own: Mapping[str, str]
+) -> Manifest:
+    """Return the NetworkPolicy: Redis is reached by the runtimes that use it, and by the operator."""
+    backend = resolved.backend
+    namespaces = {backend.namespace, *(runtime.namespace for runtime in resolved.consumers)}
+    return manifest(
+        "networking.k8s.io/v1",
+        "NetworkPolicy",
+        naming.redis_workload(backend.name),
+        owner=backend,
+        labels=own,
+        spec={
+            "podSelector": {"matchLabels": labels.redis_selector(backend.name)},
+            "policyTypes": ["Ingress"],
+            "ingress": [
+                {
+                    "ports": [{"port": REDIS_PORT_NAME, "protocol": "TCP"}],
+                    "from": [
+                        pods_in(namespaces, labels.COMPONENT_RUNTIME),
+                        pods_in({settings.operator_namespace}, labels.COMPONENT_OPERATOR),
+                    ],
+                }
+            ],
+        },
+    )
 
 
 def file_volume(resolved: ResolvedBackend, settings: OperatorSettings) -> list[Manifest]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from aixgo_operator.api.constants import LABEL_COMPONENT, LABEL_PART_OF, PART_OF
+from aixgo_operator.domain.consent import NAMESPACE_NAME_LABEL
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -45,6 +48,16 @@ def manifest(
     if owned:
         metadata["ownerReferences"] = [owner_reference(owner)]
     return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **content}
+
+
+def pods_in(namespaces: Iterable[str], component: str | None = None) -> Manifest:
+    """Return a peer of a NetworkPolicy: the pods of namespaces, or only those of one component of ours."""
+    names = {"key": NAMESPACE_NAME_LABEL, "operator": "In", "values": sorted(namespaces)}
+    peer: Manifest = {"namespaceSelector": {"matchExpressions": [names]}}
+    if component is not None:
+        ours = {LABEL_PART_OF: PART_OF, LABEL_COMPONENT: component}
+        peer["podSelector"] = {"matchLabels": ours}
+    return peer
 
 
 def pod_security_context() -> Manifest:

@@ -6,13 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from aixgo_operator.api.constants import API_VERSION, KIND_AGENT_RUNTIME
 from aixgo_operator.domain import labels, naming
-from aixgo_operator.domain.consent import NAMESPACE_NAME_LABEL
-from aixgo_operator.render.common import Manifest, manifest, without_none
+from aixgo_operator.render.common import Manifest, manifest, pods_in, without_none
 from aixgo_operator.render.runtime_pods import ADMIN_PORT, GRPC_PORT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from aixgo_operator.domain.resolved import ResolvedRuntime
     from aixgo_operator.domain.settings import OperatorSettings
 
@@ -143,10 +140,10 @@ def network_policy(resolved: ResolvedRuntime, settings: OperatorSettings) -> Man
         return None
     grpc: Manifest = {"ports": [{"port": GRPC_PORT, "protocol": "TCP"}]}
     if resolved.caller_namespaces is not None:
-        grpc["from"] = [_namespaces(resolved.caller_namespaces)]
+        grpc["from"] = [pods_in(resolved.caller_namespaces)]
     admin = {
         "ports": [{"port": ADMIN_PORT, "protocol": "TCP"}],
-        "from": [_namespaces({settings.operator_namespace, *settings.monitoring_namespaces})],
+        "from": [pods_in({settings.operator_namespace, *settings.monitoring_namespaces})],
     }
     return _object(
         "networking.k8s.io/v1",
@@ -186,14 +183,6 @@ def certificate(resolved: ResolvedRuntime, settings: OperatorSettings) -> Manife
             "privateKey": {"algorithm": "ECDSA", "size": 256, "rotationPolicy": "Always"},
         },
     )
-
-
-def _namespaces(names: Iterable[str]) -> Manifest:
-    return {
-        "namespaceSelector": {
-            "matchExpressions": [{"key": NAMESPACE_NAME_LABEL, "operator": "In", "values": sorted(names)}]
-        }
-    }
 
 
 def _object(

@@ -16,9 +16,18 @@ from tests.support.cluster import binaries
 from tests.support.cluster.commands import CommandError, run
 from tests.support.cluster.control_plane import ControlPlane
 from tests.support.crds import wait_for_crds
+from tests.support.network_policy import Pod, reaches
 from tests.support.waiting import wait_until
 
-from aixgo_operator.api.constants import CA_SECRET_NAME, FINALIZER_SESSION_PROTECTION, LEASE_NAME
+from aixgo_operator.api.constants import (
+    CA_SECRET_NAME,
+    FINALIZER_SESSION_PROTECTION,
+    LABEL_COMPONENT,
+    LABEL_PART_OF,
+    LEASE_NAME,
+    PART_OF,
+)
+from aixgo_operator.domain.labels import COMPONENT_OPERATOR
 from aixgo_operator.domain.settings import OperatorSettings
 
 pytestmark = pytest.mark.apiserver
@@ -40,6 +49,7 @@ EVERYTHING = {
     "workloads": {"imagePullPolicy": "Never", "imagePullSecrets": ["a", "b"]},
     "certificates": {"authorityDurationSeconds": 864000, "redisDurationSeconds": 3600},
     "monitoringNamespaces": ["monitoring"],
+    "networkPolicy": {"enabled": True},
     "certManager": {"enabled": False},
     "settings": {"probeIntervalSeconds": 0.5, "resyncSeconds": 3000000},
     "serviceAccount": {"annotations": {"a": "b"}},
@@ -224,6 +234,22 @@ def test_every_value_is_documented_and_has_a_schema(chart: str) -> None:
     assert silent == []
     schema = json.loads((CHARTS / chart / "values.schema.json").read_text())
     assert set(yaml.safe_load("\n".join(lines))) == set(schema["properties"]) - {"global"}
+
+
+def test_who_reaches_the_operator(helm: Helm) -> None:
+    objects = helm.render("--set", "monitoringNamespaces={monitoring}")
+    (policy,) = (item for item in objects if item["kind"] == "NetworkPolicy")
+    (workload,) = (item for item in objects if item["kind"] == "Deployment")
+    template = workload["spec"]["template"]
+    operator = Pod.of(NAMESPACE, template)
+    (port,) = template["spec"]["containers"][0]["ports"]
+    for namespace, allowed in ((NAMESPACE, True), ("monitoring", True), ("team-a", False)):
+        assert reaches([policy], Pod(namespace), operator, port["name"]) is allowed
+    assert not reaches([policy], Pod("monitoring"), operator, "another")
+    # The policies of managed Redis and runtimes know the operator's pods by these labels.
+    ours = {LABEL_PART_OF: PART_OF, LABEL_COMPONENT: COMPONENT_OPERATOR}
+    assert ours.items() <= template["metadata"]["labels"].items()
+    assert not kinds(helm.render("--set", "networkPolicy.enabled=false")) & {"NetworkPolicy"}
 
 
 class TestRights:
