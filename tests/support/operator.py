@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from tests.support.cluster.control_plane import ControlPlane
 
+    from aixgo_operator.probe.redis_info import BackendProber
+
 #: Quick enough for a test, with the same order among them as the real ones.
 FAST_LEASE = LeaseTimes(duration=2.0, renew_deadline=1.4, retry=0.2)
 #: The user of the tests, as a field manager.
@@ -204,10 +206,11 @@ async def running(
     kubelet: Kubelet | None = None,
     lease_times: LeaseTimes = LeaseTimes(),
     kubeconfig: Path | None = None,
+    backends: BackendProber | None = None,
 ) -> AsyncIterator[Operator]:
     """Run an operator until the block ends; give it when it leads and watches.
 
-    ``kubeconfig``: its own; default: that of a cluster admin.
+    ``kubeconfig``: its own; default: that of a cluster admin. ``backends``: asks Redis instead of a stand-in.
     """
     async with contextlib.AsyncExitStack() as stack:
         if kubelet is None:
@@ -217,7 +220,7 @@ async def running(
             chosen,
             kubeconfig=str(kubeconfig or plane.kubeconfig),
             pods=pods,
-            backends=redis,
+            backends=backends or redis,
             lease_times=lease_times,
             on_lost=lambda: None,
         )
