@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,8 @@ class Observation:
         self.started = False
         self._runtime = runtime
         self._revisions = {agent.name: content_hash(agent) for agent in agents}
+        text = "\n".join(f"{name} {revision}" for name, revision in sorted(self._revisions.items()))
+        self._revision = hashlib.sha256(text.encode()).hexdigest()[:16]
         self._persistent = [agent.name for agent in agents if agent.session.mode == "Persistent"]
         self._sessions = sessions
         self._certificates = certificates
@@ -45,19 +48,27 @@ class Observation:
         return Statusz(
             version=version(),
             started_at=rfc3339(self.started_at),
-            config_revision="",
+            config_revision=self._revision,
             draining=self.stopping,
             agents=tuple(self._agent(name) for name in sorted(self._revisions)),
             tls=tls_status(self._certificates),
-            sessions=self._sessions.status()
-            if self._sessions is not None
-            else SessionStatus(type="None", ready=True),
+            sessions=self._session_status(),
         )
 
     def checks(self) -> list[Check]:
         """Return what the parts of the process are like now."""
         started = Check("started", ok=self.started, message="started" if self.started else "starting")
         return [*judge(self.statusz(), self._persistent, datetime.now(UTC)), started]
+
+    def session_backend(self) -> tuple[str, bool]:
+        """Return the type of the session backend and whether it answers."""
+        status = self._session_status()
+        return status.type, status.ready
+
+    def _session_status(self) -> SessionStatus:
+        if self._sessions is None:
+            return SessionStatus(type="None", ready=True)
+        return self._sessions.status()
 
     def _agent(self, name: str) -> AgentStatus:
         why = self._runtime.why_not_ready(name)

@@ -16,6 +16,7 @@ import uvloop
 from aixgo.agents.factory import build_agent
 from aixgo.agents.services import AgentServices
 from aixgo.agents.url_guard import LOCAL
+from aixgo.config.models import split_address
 from aixgo.config.observed import Observation
 from aixgo.config.problems import ConfigError
 from aixgo.config.sessions import AutoCheckpoints, SessionStore, open_backend
@@ -181,6 +182,9 @@ class ConfiguredRuntime:
         self.runtime.route(plan.routing)
         certificates = self.runtime.certificates if isinstance(self.runtime, DistributedRuntime) else None
         self.observed = Observation(self.runtime, plan.agents, metrics, self._store, certificates)
+        metrics.watch_session_backend(self.observed.session_backend)
+        if certificates is not None:
+            metrics.watch_certificate(lambda: certificates.bundle.not_after.timestamp())
         self._admin = AdminServer(self.observed, options.host, options.http_port)
 
     @property
@@ -209,6 +213,7 @@ class ConfiguredRuntime:
         except RuntimeError as error:  # grpc's only way to say that the port is taken
             addresses = ", ".join(self._plan.listen)
             raise StartError(f"cannot listen for calls on {addresses}") from error
+        self.observed.metrics.watch_connections(*(split_address(each)[1] for each in self._listening()))
         if isinstance(self.runtime, DistributedRuntime):
             for name, address in self._plan.remotes.items():
                 await self.runtime.connect(name, address)

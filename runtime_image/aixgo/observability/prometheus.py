@@ -134,12 +134,12 @@ class PrometheusMetrics:
         )
         tasks.set_function(_task_count)
 
-    def watch_connections(self, grpc_port: int) -> None:
-        """Count the connections to this port at every scrape, as ``aixgo_active_connections``."""
+    def watch_connections(self, *grpc_ports: int) -> None:
+        """Count the connections to these ports at every scrape, as ``aixgo_active_connections``."""
         connections = Gauge(
             "aixgo_active_connections", "Open connections to the gRPC port", registry=self.registry
         )
-        connections.set_function(lambda: open_connections(grpc_port))
+        connections.set_function(lambda: sum(open_connections(port) for port in grpc_ports))
 
     def watch_certificate(self, not_after: Callable[[], float]) -> None:
         """Show when the certificate in use expires, as ``aixgo_tls_certificate_not_after_seconds``.

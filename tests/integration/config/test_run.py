@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+from collections import Counter
 from pathlib import Path
 
 from tests.support.aixgo_command import aixgo
@@ -77,6 +78,20 @@ def test_r1_r2_the_shipped_file_works_unchanged(model: ModelServer) -> None:
         assert "secret" not in process.text
     # R11: this vendor's key, and no other.
     assert set(model.authorizations) == {"Bearer sk-openai-secret"}
+
+
+def test_what_it_shows_and_refuses_is_what_the_contract_says() -> None:
+    text = """
+agents:
+  - {name: fast, role: custom, handler: "tests.support.custom_agents:recall", listen: "127.0.0.1:0"}
+session: {enabled: false}
+"""
+    with RunProcess(text) as process:
+        admin = f"http://127.0.0.1:{process.http_port}"
+        checked = aixgo("conformance", "--target", process.addresses[0], "--admin", admin, "-o", "json")
+        verdicts = Counter(each["verdict"] for each in json.loads(checked.stdout))
+        assert (checked.code, verdicts["fail"]) == (0, 0), checked.stdout
+        assert verdicts["pass"] >= 15
 
 
 #: As the original documents it for classifiers: by topic, a topic with two readers, `type` instead of `role`.
