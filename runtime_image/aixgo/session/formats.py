@@ -47,12 +47,21 @@ SESSION_EVENT: Final = "session"
 TURN_EVENT: Final = "turn"
 RESTORE_EVENT: Final = "restore"
 
+#: A moment in UTC, and its text.
+Moment = tuple[datetime, str]
+
 #: The chain value before the first message.
 NO_CHAIN: Final = ""
 
 _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
 )
+
+
+def present() -> Moment:
+    """Return the present time."""
+    now = datetime.now(UTC)
+    return now, format_time(now)
 
 
 def format_time(moment: datetime) -> str:
@@ -123,7 +132,7 @@ def message_entry(entry_id: str, parent_id: str, timestamp: str, message: Messag
     if not parent_id:
         return raw, digest
     head = raw.index(b',"timestamp"')
-    line = b'%b,"parentId":%b%b' % (raw[:head], orjson.dumps(parent_id), raw[head:])
+    line = b"".join((raw[:head], b',"parentId":', orjson.dumps(parent_id), raw[head:]))
     if len(line) > MAX_ENTRY_BYTES:
         raise InvalidMessageError(f"entry is {len(line)} bytes, the limit is {MAX_ENTRY_BYTES}")
     return line, digest

@@ -334,7 +334,8 @@ class LogIndex:
         """Note that entries were just written, and where the log ends now."""
         touched, updated = self.touched_at, self.updated_at
         if touched is None or moment > touched:
-            self._touch(moment)
+            self.first_time = self.first_time or moment
+            self.touched_at = moment
         if updated is None or moment > updated:
             self.updated_at = moment
         self.size = size

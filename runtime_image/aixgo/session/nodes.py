@@ -54,17 +54,8 @@ class NodeTable:
     def __len__(self) -> int:
         return len(self._starts)
 
-    def add(self, entry_id: str, parent: int, start: int, end: int, chain: str) -> int:
-        """Add a message and return its number."""
-        depth = 1 if parent == ROOT else self._depths[parent] + 1
-        return self._append(entry_id, parent, depth, chain, start, end)
-
-    def resume(self, entry_id: str, depth: int, chain: str, start: int, end: int) -> int:
-        """Add a message whose predecessors are not here, nor perhaps what lies between it and the next."""
-        self._resumed = len(self)
-        return self._append(entry_id, ROOT, depth, chain, start, end)
-
-    def _append(self, entry_id: str, parent: int, depth: int, chain: str, start: int, end: int) -> int:
+    def add(self, entry_id: str, parent: int, start: int, end: int, chain: str, depth: int = 0) -> int:
+        """Add a message and return its number. ``depth`` only if it does not follow from its parent."""
         node = len(self._starts)
         raw = identifiers.pack(entry_id)
         if raw is None or raw == _OTHER:
@@ -74,13 +65,18 @@ class NodeTable:
         self._last = (node, entry_id, chain)
         self._ids += raw
         self._chains += bytes.fromhex(chain)
-        self._depths.append(depth)
+        self._depths.append(depth or (1 if parent == ROOT else self._depths[parent] + 1))
         self._parents.append(parent)
-        joined = parent == node - 1 and parent not in {ROOT, self._resumed}
+        joined = parent == node - 1 and parent != ROOT and parent != self._resumed
         self._runs.append(self._runs[parent] if joined else node)
         self._starts.append(start)
         self._lengths.append(end - start)
         return node
+
+    def resume(self, entry_id: str, depth: int, chain: str, start: int, end: int) -> int:
+        """Add a message whose predecessors are not here, nor perhaps what lies between it and the next."""
+        self._resumed = len(self)
+        return self.add(entry_id, ROOT, start, end, chain, depth)
 
     def find(self, entry_id: str) -> int | None:
         """Return the last message with an id. The newest are found at once."""

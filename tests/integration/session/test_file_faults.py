@@ -20,17 +20,18 @@ import pytest
 from tests.support.conversations import message, texts
 
 from aixgo.session import FileBackend, Manager, StorageError
-from aixgo.session.file import log_writer
+from aixgo.session.file import committer, log_writer
 from aixgo.session.file.pace import DiskPace
 from aixgo.session.inspect import verify
 
 _ROOT = Path(__file__).parents[3]
 
 
-@pytest.fixture(autouse=True, params=[False, True], ids=["in the thread", "in the event loop"])
+@pytest.fixture(autouse=True, params=["in the thread", "at the end of the tick", "at once"])
 def pace(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a change that is alone is made durable."""
-    monkeypatch.setattr(DiskPace, "is_fast", request.param)
+    """Where and when a change is made durable."""
+    monkeypatch.setattr(DiskPace, "is_fast", request.param != "in the thread")
+    monkeypatch.setattr(committer, "_ALONE", 0 if request.param == "at once" else sys.maxsize)
 
 
 class FailingDisk:

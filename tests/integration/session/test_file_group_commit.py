@@ -16,7 +16,8 @@ import pytest
 from tests.support.conversations import message, texts
 from tests.support.histories import History, race
 
-from aixgo.session import FileBackend, Manager
+from aixgo.session import FileBackend, Manager, Session
+from aixgo.session.file.pace import DiskPace
 from aixgo.session.inspect import verify
 
 
@@ -35,6 +36,43 @@ async def test_appends_of_32_sessions_share_a_flush(directory: Path, monkeypatch
         for _ in range(10):
             await asyncio.gather(*(session.append_message(message("a")) for session in sessions))
         assert flushes <= 320 / 8
+
+
+async def test_who_is_alone_waits_for_nobody_and_two_share_their_flushes(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a fast disk, where all happens in the event loop."""
+    monkeypatch.setattr(DiskPace, "is_fast", True)
+    async with Manager(FileBackend(directory)) as manager:
+        journal = manager.backend._store.journal  # type: ignore[attr-defined]
+        first, second = [await manager.create("assistant") for _ in range(2)]
+        ticks = 0
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                ticks += 1
+                await asyncio.sleep(0)
+
+        async with asyncio.TaskGroup() as group:
+            clock = group.create_task(tick())
+            for number in range(50):
+                await first.append_message(message(number))
+            assert ticks >= 50, "others got no turn"
+            flushes = journal.flushes
+            both = [asyncio.create_task(_append_often(each, 100)) for each in (first, second)]
+            await asyncio.gather(*both)
+            assert journal.flushes - flushes <= 130
+            clock.cancel()
+        assert [await texts(each) for each in (first, second)] == [
+            [*range(50), *range(100)],
+            list(range(100)),
+        ]
+
+
+async def _append_often(session: Session, count: int) -> None:
+    for number in range(count):
+        await session.append_message(message(number))
 
 
 async def test_os_never_flushes(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from aixgo.errors import (
     CheckpointNotFoundError,
     SessionCorruptedError,
 )
+from aixgo.session import formats
 from aixgo.session.file.engine import FileEngine
 from aixgo.session.file.verify import verify_files
 from aixgo.session.log import index_lines
@@ -160,7 +161,7 @@ class FileBackend(FileEngine):
         def prepare(log: SessionLog, blocking: bool) -> Change[SessionRecord] | SessionRecord | None:
             if not blocking and sum([len(message.payload) for message in append.messages]) > _LARGE:
                 return None
-            return log.prepare_append(append)
+            return log.prepare_append(append, formats.present() if blocking else self._moment())
 
         complete = append.idempotency_key is not None  # else the end of the log is enough
         lease = append.lease

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from aixgo.session.file.log_writer import SessionLog
@@ -15,7 +16,7 @@ R = TypeVar("R")
 class Change(Generic[R]):
     """Whole lines that are to stand at ``begin`` of a session's file."""
 
-    __slots__ = ("begin", "creates", "data", "error", "finish", "log", "result")
+    __slots__ = ("begin", "creates", "data", "done", "error", "finish", "log", "result", "waiter")
 
     def __init__(
         self, log: SessionLog, begin: int, data: bytes, finish: Callable[[], R], *, creates: bool
@@ -29,3 +30,6 @@ class Change(Generic[R]):
         self.creates = creates
         self.result: Any = None
         self.error: BaseException | None = None
+        #: Who waits for it, and whether it came to its end. The committer's.
+        self.waiter: asyncio.Future[None] | None = None
+        self.done = False

@@ -1,6 +1,7 @@
 """Group commit: changes that are ready in one tick of the event loop share one flush, in one thread.
 
-A change that is alone is made in the event loop itself as long as the disk is faster than a thread is woken.
+As long as the disk is faster than a thread is woken, they are made in the event loop itself; by somebody who
+is alone without waiting for the end of the tick.
 """
 
 from __future__ import annotations
@@ -8,32 +9,26 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+import types
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aixgo.session.file.paths import storage_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from aixgo.session.file.change import Change
 
 R = TypeVar("R")
 
+#: After so many batches of one change the next one does not wait for company.
+_ALONE: Final = 8
 
-class _Waiting:
-    """A change, and who waits for it."""
 
-    __slots__ = ("change", "done", "waiter")
-
-    def __init__(self, change: Change[Any], waiter: asyncio.Future[None]) -> None:
-        self.change = change
-        self.waiter = waiter
-        self.done = False
-
-    def finished(self) -> None:
-        self.done = True
-        if not self.waiter.done():
-            self.waiter.set_result(None)
+@types.coroutine
+def _yielded() -> Generator[None, None, None]:
+    """Let the event loop do what else there is."""
+    yield
 
 
 class GroupCommitter:
@@ -41,25 +36,34 @@ class GroupCommitter:
 
     Args:
         commit: Makes changes; may block for long.
-        commit_at_once: Makes a change that is alone, if that does not block for longer than the hand-over
-            to a thread; else it does nothing and returns False.
+        commit_at_once: Makes changes, if that does not block for longer than the hand-over to a thread; else
+            it does nothing and returns False.
     """
 
     def __init__(
         self,
         commit: Callable[[Sequence[Change[Any]]], None],
-        commit_at_once: Callable[[Change[Any]], bool],
+        commit_at_once: Callable[[Sequence[Change[Any]]], bool],
     ) -> None:
         self._commit = commit
         self._commit_at_once = commit_at_once
-        self._ready: list[_Waiting] = []
+        self._ready: list[Change[Any]] = []
         #: A batch is at work, or will be at the end of this tick.
         self._busy = False
-        self._batches: queue.SimpleQueue[tuple[asyncio.AbstractEventLoop, list[_Waiting]] | None] = (
+        #: How many batches in a row were of one change.
+        self._alone = 0
+        #: A change was made in this tick by somebody who seemed to be alone.
+        self._made = False
+        self._batches: queue.SimpleQueue[tuple[asyncio.AbstractEventLoop, list[Change[Any]]] | None] = (
             queue.SimpleQueue()
         )
         self._thread: threading.Thread | None = None
         self._idle: asyncio.Event | None = None
+
+    @property
+    def gathers(self) -> bool:
+        """Whether somebody else's change waits for the next batch."""
+        return bool(self._ready)
 
     async def submit(self, what: str, change: Change[R]) -> R:
         """Return the result of the change once it is durable. Sees it through even if it is cancelled.
@@ -67,29 +71,32 @@ class GroupCommitter:
         Raises:
             StorageError: it was not made.
         """
+        if self._made:
+            self._alone = 0
+        elif self._alone >= _ALONE and not self._busy and self._commit_at_once((change,)):
+            self._made = True
+            try:
+                await _yielded()
+            finally:
+                self._made = False
+            return _outcome(what, change)
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(change, loop.create_future())
-        self._ready.append(waiting)
+        waiter = change.waiter = loop.create_future()
+        self._ready.append(change)
         if not self._busy:
             self._busy = True
             loop.call_soon(self._hand_over, loop)
         try:
-            await waiting.waiter
+            await waiter
         except asyncio.CancelledError:
-            while not waiting.done:
-                waiting.waiter = loop.create_future()
+            while not change.done:
+                waiter = change.waiter = loop.create_future()
                 try:
-                    await waiting.waiter
+                    await waiter
                 except asyncio.CancelledError:
                     continue
             raise
-        error = change.error
-        if error is None:
-            result: R = change.result
-            return result
-        if isinstance(error, OSError):
-            raise storage_error(what, error) from error
-        raise error
+        return _outcome(what, change)
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
         batch, self._ready = self._ready, []
@@ -98,7 +105,8 @@ class GroupCommitter:
             if self._idle is not None:
                 self._idle.set()
             return
-        if len(batch) == 1 and self._commit_at_once(batch[0].change):
+        self._alone = self._alone + 1 if len(batch) == 1 else 0
+        if self._commit_at_once(batch):
             self._finish(loop, batch)
             return
         if self._thread is None:
@@ -110,19 +118,22 @@ class GroupCommitter:
         while (job := self._batches.get()) is not None:
             loop, batch = job
             try:
-                self._commit([waiting.change for waiting in batch])
+                self._commit(batch)
             except BaseException as error:  # noqa: BLE001 - nobody may wait for ever
-                for waiting in batch:
-                    waiting.change.error = waiting.change.error or error
+                for change in batch:
+                    change.error = change.error or error
             try:
                 loop.call_soon_threadsafe(self._finish, loop, batch)
             except RuntimeError:
                 return  # the loop is closed, nobody waits any more
             del job, batch
 
-    def _finish(self, loop: asyncio.AbstractEventLoop, batch: list[_Waiting]) -> None:
-        for waiting in batch:
-            waiting.finished()
+    def _finish(self, loop: asyncio.AbstractEventLoop, batch: list[Change[Any]]) -> None:
+        for change in batch:
+            change.done = True
+            waiter = change.waiter
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
         # Behind those that wake up now: what they add goes into the next batch.
         loop.call_soon(self._hand_over, loop)
 
@@ -135,3 +146,13 @@ class GroupCommitter:
         if thread is not None:
             self._batches.put(None)
             await asyncio.get_running_loop().run_in_executor(None, thread.join)
+
+
+def _outcome(what: str, change: Change[R]) -> R:
+    error = change.error
+    if error is None:
+        result: R = change.result
+        return result
+    if isinstance(error, OSError):
+        raise storage_error(what, error) from error
+    raise error

@@ -7,14 +7,14 @@ import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
 
 from aixgo.cancellation import see_through
 from aixgo.errors import (
     StorageClosedError,
     StorageError,
 )
-from aixgo.session import validation
+from aixgo.session import formats, validation
 from aixgo.session.file import paths
 from aixgo.session.file.change import Change
 from aixgo.session.file.committer import GroupCommitter
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from aixgo.session.file.log_writer import SessionLog
+    from aixgo.session.formats import Moment
     from aixgo.session.types import (
         Lease,
     )
@@ -72,6 +73,7 @@ class FileEngine:
         #: By agent and user: looking for a session and making it is one step.
         self._creating = KeyedLocks()
         self._committer = GroupCommitter(self._store.journal.commit, self._store.journal.commit_at_once)
+        self._gathering_since = formats.present()
         self._at_work = 0
         self._all_done: asyncio.Event | None = None
         self._lock_timeout = lock_timeout
@@ -142,7 +144,16 @@ class FileEngine:
         try:
             if self._closed:
                 raise StorageClosedError
-            prepared = self._prepare_now(session_id, prepare, complete)
+            prepared = None
+            log = self._store.hot(session_id)
+            if log is not None and (log.complete or not complete) and log.lock.acquire(blocking=False):
+                try:
+                    if log.is_current() and not log.may_be_over():
+                        prepared = prepare(log, False)
+                except OSError:
+                    prepared = None
+                finally:
+                    log.lock.release()
             if prepared is None:
                 prepared = await self._run(what, lambda: self._prepare(session_id, prepare, complete))
             if lease is not None:
@@ -158,11 +169,11 @@ class FileEngine:
         finally:
             self._done(self._changing, session_id)
 
-    def _prepare_now(self, session_id: str, prepare: Prepare[T], complete: bool) -> Change[T] | T | None:
-        def look(log: SessionLog) -> Change[T] | T | None:
-            return prepare(log, False) if log.complete or not complete else None
-
-        return cast("Change[T] | T | None", self._look(session_id, look))
+    def _moment(self) -> Moment:
+        """Return the present time. Changes that gather for one batch have the same."""
+        if not self._committer.gathers:
+            self._gathering_since = formats.present()
+        return self._gathering_since
 
     def _prepare(self, session_id: str, prepare: Prepare[T], complete: bool) -> Change[T] | T:
         log = self._store.find(session_id)

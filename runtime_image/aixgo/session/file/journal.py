@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 #: Size of a new log.
 _FIRST_SIZE: Final = 1 << 20
+#: So many changes, and bytes of them, are made in the event loop at once.
+_MOST_AT_ONCE: Final = 64
+_LARGEST_AT_ONCE: Final = 256 * 1024
 #: So few files are not worth threads.
 _FEW: Final = 8
 _SYNC_THREADS: Final = 8
@@ -87,27 +90,32 @@ class Journal:
         with self._lock:
             self._commit(changes, mend=True)
 
-    def commit_at_once(self, change: Change[Any]) -> bool:
-        """Make one change as :meth:`commit` does, if the disk is fast and nothing else has to be done for it.
+    def commit_at_once(self, changes: Sequence[Change[Any]]) -> bool:
+        """Make changes as :meth:`commit` does, if the disk is fast and nothing else has to be done for them.
 
         Returns:
             False: nothing happened.
         """
         log = self._wal
-        if log is None or not self.pace.is_fast or self._broken or change.creates:
+        if log is None or not self.pace.is_fast or self._broken or len(changes) > _MOST_AT_ONCE:
+            return False
+        size = _room_for(changes)
+        if size > _LARGEST_AT_ONCE or any(change.creates for change in changes):
             return False
         if not self._lock.acquire(blocking=False):
             return False
+        held = []
         try:
-            if log is not self._wal or not log.has_room(_room_for((change,)), self._capacity):
+            if log is not self._wal or not log.has_room(size, self._capacity):
                 return False
-            if not change.log.lock.acquire(blocking=False):  # somebody reads the session
-                return False
-            try:
-                self._commit((change,), mend=False)  # that could take long
-            finally:
-                change.log.lock.release()
+            for change in changes:
+                if not change.log.lock.acquire(blocking=False):  # somebody reads the session
+                    return False
+                held.append(change.log.lock)
+            self._commit(changes, mend=False)  # mending could take long
         finally:
+            for lock in held:
+                lock.release()
             self._lock.release()
         return True
 
@@ -293,6 +301,6 @@ class Journal:
 
 def _room_for(changes: Sequence[Change[Any]]) -> int:
     """Return how many bytes the records of changes take at most."""
-    return sum(len(change.data) for change in changes) + len(changes) * (
+    return sum([len(change.data) for change in changes]) + len(changes) * (
         wal.HEAD_SIZE + wal.ALIGNMENT + 2 * MAX_NAME_BYTES
     )

@@ -27,6 +27,7 @@ from aixgo.session.types import Checkpoint
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aixgo.session.formats import Moment
     from aixgo.session.types import Append, SessionRecord
 
 
@@ -45,10 +46,14 @@ class SessionLog(LogContent):
         """Agent and session as the write-ahead log has them."""
         return Names.of(self.agent_name, self.session_id)
 
-    def prepare_append(self, append: Append) -> Change[SessionRecord] | SessionRecord:
+    def prepare_append(self, append: Append, moment: Moment) -> Change[SessionRecord] | SessionRecord:
         """Return the change that appends messages, or the session when there is nothing to do.
 
         The index must be up to date.
+
+        Args:
+            append: What to append.
+            moment: The present time.
 
         Raises:
             SessionConflictError: the session is not at the expected version.
@@ -62,13 +67,13 @@ class SessionLog(LogContent):
         key = append.idempotency_key
         if not append.messages or (key is not None and key in index.turns):
             return self._record(index)
-        now = datetime.now(UTC)
-        timestamp = formats.format_time(now)
+        now, timestamp = moment
         lines = self._adoption_lines(index)
         adopts = bool(lines)
         parent_id = index.entry_id(index.leaf)
         count = len(append.messages)
-        if count > 1 or key is not None:
+        alone = count == 1 and key is None  # else the id is that of the turn
+        if not alone:
             lines.append(formats.turn_entry(append.id, parent_id, timestamp, count, key))
         chain = index.chain(index.leaf)
         size, position_at = index.size + _size(lines), index.position_at
@@ -79,7 +84,7 @@ class SessionLog(LogContent):
                 position = index.position().after(count - 1, chain)
                 lines.append(positions.position_entry(new_id(), parent_id, timestamp, position))
                 size += len(lines[-1]) + 1
-            entry_id = new_id()
+            entry_id = append.id if alone else new_id()
             line, digest = formats.message_entry(entry_id, parent_id, timestamp, message)
             chain = formats.extend_chain(chain, digest)
             lines.append(line)
