@@ -45,7 +45,7 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 #: Seconds without a write after which the operator counts as quiet.
 _QUIET: Final = 3.0
 #: Seconds after which a start that does not get on is given up.
-_STUCK: Final = 60.0
+_STUCK: Final = 180.0
 #: What the operator watches without a selector.
 _UNFILTERED: Final = (*OUR_KINDS, SECRETS, CONFIG_MAPS, NAMESPACES)
 

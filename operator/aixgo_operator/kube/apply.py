@@ -39,6 +39,8 @@ _ORDER: Final = {
     "StatefulSet": 3,
 }
 
+#: A version that no object has: server-side apply then creates, and changes nothing that is there.
+_NO_VERSION: Final = "1"
 _MOST_COMPARED: Final = 100_000
 
 #: Labels that say whose volume claim it is.
@@ -111,6 +113,8 @@ class Applier:
         self._children = children
         #: Paths that the API server stores in another way than we wrote them, by uid and hash.
         self._normalised: dict[tuple[str, str], frozenset[str]] = {}
+        #: Kinds, namespaces and names that something had that is not in the cache: to be looked at first.
+        self._taken: set[tuple[str, str, str]] = set()
         #: Hash and version that were compared and do not differ, by uid.
         self._same: dict[str, tuple[str, str]] = {}
 
@@ -152,16 +156,20 @@ class Applier:
         metadata = body["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
         key = ChildKey(body["kind"], name)
+        where = (body["kind"], namespace, name)
+        observed = self._children.find(resource, namespace, name)
         # Kinds of an add-on may have been installed after the watches were started.
-        known = None if resource in OPTIONAL_KINDS else self._children.find(resource, namespace, name)
-        observed = known
+        if resource in OPTIONAL_KINDS or (observed is None and where in self._taken):
+            observed = await self._look(body, owner)
         if observed is None:
-            # Objects without our labels are not in the cache: look before taking the name.
-            observed = await self._client.get(resource, namespace, name)
-            if observed is not None and _ours(body, observed, owner):
-                self._children.put(observed)
+            if await self._create(body, key, result):
+                self._taken.discard(where)
+                return
+            # Objects without our labels are not in the cache, nor what no event has told of yet.
+            self._taken.add(where)
+            observed = await self._look(body, owner)
         if observed is None:
-            await self._create(body, key, result)
+            result.waiting.append(key)
         elif not _ours(body, observed, owner):
             (result.waiting if _orphan_of(observed, owner) else result.conflicts).append(key)
         elif observed["metadata"].get("deletionTimestamp"):
@@ -169,13 +177,22 @@ class Applier:
         elif self._differs(body, observed):
             try:
                 # The uid is a precondition: not an object that took its place.
-                await self._write(_with_uid(body, observed), key, result, force=True)
+                uid = {"uid": observed["metadata"]["uid"]}
+                await self._write(body, key, result, uid, force=True)
             except InvalidError as error:
                 if not await self._replace(body, observed, error, key, result):
                     raise
             except ConflictError:
                 await self._look_again(observed)
                 result.waiting.append(key)
+
+    async def _look(self, body: Manifest, owner: Manifest) -> Manifest | None:
+        """Return what has the name of a child; the cache hears of it if it is ours."""
+        metadata = body["metadata"]
+        found = await self._client.get(resource_of(body), metadata["namespace"], metadata["name"])
+        if found is not None and _ours(body, found, owner):
+            self._children.put(found)
+        return found
 
     async def _look_again(self, observed: Manifest) -> None:
         """Bring the cache up to date: an event may have been missed while the watches started."""
@@ -203,18 +220,23 @@ class Applier:
             result.waiting.append(key)  # the garbage collector lets its pods go first
             return True
         self._children.discard(observed)
-        await self._create(body, key, result)
+        if not await self._create(body, key, result):
+            result.waiting.append(key)
         return True
 
-    async def _create(self, body: Manifest, key: ChildKey, result: ApplyResult) -> None:
+    async def _create(self, body: Manifest, key: ChildKey, result: ApplyResult) -> bool:
+        """Create the object; tell whether nothing had its name."""
         try:
-            # Not forced: if somebody took the name since we looked, his values win.
-            await self._write(body, key, result, force=False)
+            await self._write(body, key, result, {"resourceVersion": _NO_VERSION}, force=False)
         except ConflictError:
-            result.waiting.append(key)
+            return False
+        return True
 
-    async def _write(self, body: Manifest, key: ChildKey, result: ApplyResult, *, force: bool) -> None:
-        stored = await self._client.apply(body, force=force)
+    async def _write(
+        self, body: Manifest, key: ChildKey, result: ApplyResult, condition: Manifest, *, force: bool
+    ) -> None:
+        """Write under a ``condition``: metadata that what is there must have."""
+        stored = await self._client.apply(body | {"metadata": body["metadata"] | condition}, force=force)
         result.written.append(key)
         self._children.wrote(stored)
         left = frozenset(differences(body, stored))
@@ -257,10 +279,6 @@ def stamped(manifest: Manifest) -> Manifest:
     body = manifest | {"metadata": metadata}
     annotations[ANNOTATION_APPLIED_HASH] = manifest_hash(_without_secrets(body))
     return body
-
-
-def _with_uid(body: Manifest, observed: Manifest) -> Manifest:
-    return body | {"metadata": body["metadata"] | {"uid": observed["metadata"]["uid"]}}
 
 
 def controller_of(manifest: Manifest) -> dict[str, Any] | None:

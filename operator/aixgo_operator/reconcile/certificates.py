@@ -5,6 +5,7 @@ The decisions are in :mod:`aixgo_operator.pki`; here they meet the Secrets of th
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 from dataclasses import dataclass
@@ -81,6 +82,7 @@ class CertificateKeeper:
         self._settings = settings
         self._now = now
         self._authority: tuple[str, Rotation] | None = None
+        self._creating = asyncio.Lock()
         #: What was decided of a Secret of a version, for a request and an authority.
         self._kept: dict[ObjectKey, tuple[tuple[str, LeafRequest, bytes], Keep]] = {}
 
@@ -94,9 +96,12 @@ class CertificateKeeper:
         namespace = self._settings.operator_namespace
         stored = self._cache.find(SECRETS, namespace, CA_SECRET_NAME)
         if stored is None:
-            stored = await self._client.get(SECRETS, namespace, CA_SECRET_NAME)
-        if stored is None:
-            stored = await self._create()
+            async with self._creating:  # the first reconciles all want it
+                stored = self._cache.find(SECRETS, namespace, CA_SECRET_NAME)
+                if stored is None:
+                    stored = await self._client.get(SECRETS, namespace, CA_SECRET_NAME)
+                if stored is None:
+                    stored = await self._create()
         version = version_of(stored)
         if self._authority is None or self._authority[0] != version:
             self._authority = (version, Rotation.from_secret(secret_data(stored)))

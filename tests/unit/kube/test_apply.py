@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from aixgo_operator.kube.apply import Applier, ChildKey, stamped
+from aixgo_operator.kube.errors import ConflictError
 from aixgo_operator.kube.resources import CONFIG_MAPS, Manifest, Resource
 from aixgo_operator.reconcile.cache import Cache
 
@@ -59,9 +60,15 @@ class Client:
 
     async def apply(self, manifest: Manifest, *, force: bool = True) -> Manifest:
         self.calls.append(f"apply {manifest['metadata']['name']}")
-        assert force == ("uid" in manifest["metadata"]), (
-            "an update is forced and bound to the uid, a creation not"
-        )
+        metadata = manifest["metadata"]
+        known = self.objects.get((manifest["kind"], metadata["name"]))
+        if force:
+            assert known is not None, "only what is there is forced"
+            assert metadata["uid"] == known["metadata"]["uid"]
+        else:
+            assert metadata["resourceVersion"] == "1", "a creation must not change what is there"
+            if known is not None:
+                raise ConflictError(409, "Conflict", "the object has been modified")
         return self.store(manifest)
 
     async def delete(
@@ -89,7 +96,7 @@ def applier(client: Client, cache: Cache) -> Applier:
 async def test_creates_once_and_then_sends_nothing(applier: Applier, client: Client) -> None:
     desired = [child(data={"a": "1"})]
     first = await applier.apply(OWNER, desired)
-    assert client.calls == ["get c", "apply c"]
+    assert client.calls == ["apply c"]
     assert first.written == [ChildKey("ConfigMap", "c")]
     assert first.wrote("ConfigMap")
     client.calls.clear()
@@ -141,6 +148,19 @@ async def test_an_object_of_somebody_else_is_left_alone(
     assert result.conflicts == [ChildKey("ConfigMap", "c")]
     assert client.objects["ConfigMap", "c"]["data"] == {"mine": "yes"}
     assert "ConfigMap n/c" in result.conflict_messages("n")[0]
+    client.calls.clear()
+    await applier.apply(OWNER, [child(data={"a": "1"})])
+    assert client.calls == ["get c"], "it is not tried to write again and again"
+
+
+async def test_a_name_that_was_given_free_is_taken(applier: Applier, client: Client) -> None:
+    theirs = child(data={"mine": "yes"})
+    del theirs["metadata"]["ownerReferences"]
+    client.store(theirs)
+    assert (await applier.apply(OWNER, [child(data={"a": "1"})])).conflicts
+    client.objects.clear()
+    assert (await applier.apply(OWNER, [child(data={"a": "1"})])).written
+    assert client.objects["ConfigMap", "c"]["data"] == {"a": "1"}
 
 
 async def test_a_child_of_an_earlier_owner_of_the_name_is_waited_for(

@@ -1,0 +1,76 @@
+"""What the operator costs per object does not grow with their number, and it writes only what it must.
+
+The same steps as benchmarks/operator, in small: counts are exact, CPU has room for a busy machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from benchmarks.operator.measure import Installation, Numbers
+from benchmarks.operator.world import AGENTS_EACH, World
+from tests.support.cluster.control_plane import ControlPlane
+from tests.support.crds import apply_crds
+
+pytestmark = pytest.mark.apiserver
+
+SMALL, LARGE = 100, 400
+#: Quick looks, so that a few seconds of the steady state are some looks at everything.
+SETTINGS = {"steadyProbeIntervalSeconds": 2.0, "probeIntervalSeconds": 0.5}
+STEADY_SECONDS = 5.0
+#: CPU per object may grow by this much; what the process needs to start is paid by few objects and by many.
+CPU_GROWTH = 1.6
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Numbers]:
+    """Both sizes, each in a cluster of its own."""
+    found: dict[int, Numbers] = {}
+    for agents in (SMALL, LARGE):
+        with ControlPlane() as plane:
+            apply_crds(plane)
+            installation = Installation(
+                plane, World(agents), tmp_path_factory.mktemp(f"operator-{agents}"), SETTINGS
+            )
+            found[agents] = asyncio.run(installation.measure(steady=STEADY_SECONDS))
+    return found
+
+
+def growth(measured: dict[int, Numbers], step: str, number: str) -> float:
+    """Return by what a number has grown from the small to the large size."""
+    return measured[LARGE][step][number] / measured[SMALL][step][number]
+
+
+def test_a_settled_cluster_is_not_written_to(measured: dict[int, Numbers]) -> None:
+    for numbers in measured.values():
+        assert numbers["steady"]["reconciles"] > 0, "it looks"
+        assert numbers["steady"]["writes"] == 0
+        assert numbers["restart"]["writes"] == 0
+
+
+def test_a_secret_changes_only_what_depends_on_it(measured: dict[int, Numbers]) -> None:
+    """The pods that mount it are told to read it; nothing else changes anywhere."""
+    for numbers in measured.values():
+        assert numbers["secret"]["strangers"] == 0
+        assert numbers["secret"]["touched"] == 1
+        assert numbers["secret"]["writes"] == 1
+
+
+def test_what_a_runtime_with_its_agents_costs_at_the_start(measured: dict[int, Numbers]) -> None:
+    """Seven children, a pod to tell, two statuses and an Event of its own; an Event and a status or two per
+    Agent."""
+    for agents, numbers in measured.items():
+        runtimes = agents / AGENTS_EACH
+        assert numbers["cold"]["writes"] / runtimes <= 7 + 1 + 4 + 3 * AGENTS_EACH
+        # Each child is looked for before its name is taken, and the Secret of the model is read.
+        assert numbers["cold"]["reads"] / runtimes <= 25
+    assert growth(measured, "cold", "writes per object") <= 1.1
+    assert growth(measured, "cold", "reads per object") <= 1.1
+    assert growth(measured, "restart", "reads per object") <= 1.1
+
+
+def test_cpu_grows_no_faster_than_the_number_of_objects(measured: dict[int, Numbers]) -> None:
+    assert growth(measured, "cold", "cpu per object") <= CPU_GROWTH
+    assert growth(measured, "restart", "cpu per object") <= CPU_GROWTH
+    assert growth(measured, "steady", "cpu per object") <= CPU_GROWTH
