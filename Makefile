@@ -44,9 +44,10 @@ soak: prerequisites ## long forms of the fault tests: hundreds of kills and cuts
 	@$(PY) -m tests.soak.operator_crashes
 	@$(PY) -m tests.soak.runtime_rotation --seconds 600
 
-generate: setup ## CRDs and gRPC code from their sources
+generate: setup ## CRDs, gRPC code and tables in docs from their sources
 	@$(PY) runtime_image/proto/generate.py
 	@$(PY) -m aixgo_operator.api.crdgen .
+	@$(PY) docs/generate.py
 
 lock: setup ## new versions into requirements/*.lock
 	@tests/support/lock.sh

@@ -70,26 +70,37 @@ class YamlModel(BaseModel):
 class Supervisor(YamlModel):
     """Accepted as in the original, where it has no effect from a file either."""
 
+    #: No effect, as in the original.
     name: str = ""
+    #: No effect, as in the original.
     model: str = ""
+    #: No effect, as in the original.
     max_rounds: int = 0
 
 
 class McpAuth(YamlModel):
     """How to log in at an MCP server. ``token_env`` names the environment variable with the token."""
 
+    #: Both send the token as ``Authorization: Bearer``.
     type: Literal["bearer", "oauth"] = "bearer"
+    #: The token itself; better to name a variable.
     token: str = ""
+    #: The environment variable with the token.
     token_env: str = ""
 
 
 class McpServer(YamlModel):
     """A server of tools. ``http`` (streamable HTTP, the standard's transport) is ours."""
 
+    #: What agents name it by.
     name: ToolName
+    #: ``http`` is streamable HTTP. ``local`` has no effect; ``grpc`` is an error.
     transport: Literal["local", "grpc", "http"] = "local"
+    #: The URL of the server.
     address: str = ""
+    #: Whether an ``address`` without a scheme means https. Default: true.
     tls: bool | None = None
+    #: How to log in.
     auth: McpAuth | None = None
 
 
@@ -98,10 +109,15 @@ class ModelServiceSettings(YamlModel):
 
     model_config = ConfigDict(extra="allow", frozen=True, coerce_numbers_to_str=True)
 
+    #: The base URL; it wins over ``address`` of the service.
     address: str = ""
+    #: The key itself; better to name a variable.
     api_key: str = ""
+    #: The same as ``api_key``.
     token: str = ""
+    #: The base URL of a vendor; it wins over ``address``.
     endpoint: str = ""
+    #: No effect.
     variant: str = ""
     #: Ours: the environment variable with the key, so that no key has to be in the file.
     api_key_env: str = ""
@@ -110,33 +126,47 @@ class ModelServiceSettings(YamlModel):
 class ModelService(YamlModel):
     """A model that is served somewhere; agents name it, or its model."""
 
+    #: What agents may write as ``model``.
     name: Name
+    #: The vendor, for ``runtime: cloud``.
     provider: str = ""
+    #: The name that the server knows the model by.
     model: Name
+    #: What serves it: a server of your own, or a vendor.
     runtime: Literal["ollama", "vllm", "cloud"]
+    #: No effect: models are asked over HTTP.
     transport: Literal["local", "grpc", "http"] = "local"
+    #: The base URL. Default: ``http://localhost:11434`` (ollama), ``http://localhost:8000`` (vllm), or the
+    #: vendor's.
     address: str = ""
+    #: More settings.
     config: ModelServiceSettings = ModelServiceSettings()
 
 
 class Input(YamlModel):
     """What an agent reads: a topic, or what another agent sends to it."""
 
+    #: A topic or an agent.
     source: Name
 
 
 class Output(YamlModel):
     """Where an agent sends: a topic or an agent; ``addr`` is ``host:port`` of the process that has it."""
 
+    #: A topic or an agent.
     target: Name
+    #: ``host:port`` of the process that has the agent.
     addr: str = ""
 
 
 class Tool(YamlModel):
     """A tool without an implementation (deprecated in the original, too)."""
 
+    #: No effect: a tool in the file has no implementation. Use ``mcp_servers``.
     name: ToolName
+    #: No effect.
     description: str = ""
+    #: No effect.
     input_schema: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("input_schema")
@@ -152,17 +182,29 @@ class AgentDef(YamlModel):
 
     synonyms: ClassVar[dict[str, str]] = {"type": "role"}
 
+    #: What calls and other agents name it by.
     name: AgentName
+    #: ``react``, ``classifier``, ``aggregator``, ``planner``, ``producer``, ``logger`` or ``custom``.
     role: Name
+    #: The time between two messages of a producer.
     interval: str = ""
+    #: ``host:port`` on which the process takes calls.
     listen: str = ""
+    #: What it reads.
     inputs: tuple[Input, ...] = ()
+    #: Where its answers go.
     outputs: tuple[Output, ...] = ()
+    #: Agents that are ready before it starts.
     depends_on: tuple[str, ...] = ()
+    #: The name of a model, or of one of ``model_services``.
     model: str = ""
+    #: The system prompt.
     prompt: str = ""
+    #: Accepted, with a warning.
     tools: tuple[Tool, ...] = ()
+    #: The names of tool servers.
     mcp_servers: tuple[str, ...] = ()
+    #: ``disabled`` keeps nothing; ``lightweight`` is ``enabled``.
     session_mode: Literal["enabled", "lightweight", "disabled"] = "enabled"
     classifier_config: ClassifierConfig | None = None
     aggregator_config: AggregatorConfig | None = None
@@ -190,30 +232,45 @@ class AgentDef(YamlModel):
 class CheckpointSettings(YamlModel):
     """Checkpoints that are made without being asked for."""
 
+    #: Whether checkpoints are made at every ``interval``.
     auto_save: bool = False
+    #: The time between two of them.
     interval: Positive = 300.0
 
 
 class RedisSettings(YamlModel):
     """Ours: where the store ``redis`` is. The password comes from an environment variable only."""
 
+    #: ``host:port``.
     address: str = "localhost:6379"
+    #: The ACL user.
     username: str = ""
+    #: The environment variable with the password.
     password_env: str = "REDIS_PASSWORD"  # noqa: S105 - the name of a variable
+    #: The number of the database.
     db: int = Field(default=0, ge=0)
+    #: What every key begins with.
     key_prefix: str = "aixgo:sessions:"
+    #: How long a session is kept after its last change. 0: for ever.
     ttl: Annotated[Seconds, Field(ge=0)] = 0.0
+    #: Whether to use TLS.
     tls: bool = False
+    #: The CA that signed the server.
     ca_file: str = ""
 
 
 class Session(YamlModel):
     """Where conversations are kept. On by default, as the original documents it."""
 
+    #: Whether conversations are kept.
     enabled: bool = True
+    #: ``file`` or ``redis``.
     store: str = "file"
+    #: The directory. Default: ``AIXGO_SESSION_DIR``, else ``~/.aixgo/sessions``.
     base_dir: str = ""
+    #: Automatic checkpoints.
     checkpoint: CheckpointSettings = CheckpointSettings()
+    #: Where the store ``redis`` is.
     redis: RedisSettings = RedisSettings()
 
     @field_validator("store")
@@ -229,10 +286,15 @@ class Session(YamlModel):
 class Config(YamlModel):
     """A whole file (Go: aixgo.Config). Keys that begin with ``x-`` are left alone, as a place for anchors."""
 
+    #: Accepted, with a warning.
     supervisor: Supervisor | None = None
+    #: Servers of tools.
     mcp_servers: tuple[McpServer, ...] = ()
+    #: Models that are served somewhere.
     model_services: tuple[ModelService, ...] = ()
+    #: The agents.
     agents: tuple[AgentDef, ...] = ()
+    #: Where conversations are kept.
     session: Session = Session()
 
     @model_validator(mode="before")

@@ -77,18 +77,23 @@ class NoConfig(RoleModel):
 class FallbackSecret(RoleModel):
     """The file with the API key of a fallback model, below the secrets directory."""
 
+    #: The name of the Secret.
     secret: Text
+    #: The key in it.
     key: Text
 
 
 class FallbackModel(RoleModel):
     """A model that is asked when the ones before it fail."""
 
+    #: The name that the provider knows it by.
     name: Text
     #: Default: the provider, base URL and key of the agent's model. A key never goes to another provider or
     #: base URL than its own.
     provider: Literal["openai", "anthropic", "google", "xai", "huggingface", "test"] | None = None
+    #: Where it is.
     base_url: Text | None = Field(default=None, alias="baseURL")
+    #: Its key, if it needs one of its own.
     api_key: FallbackSecret | None = None
 
 
@@ -97,13 +102,15 @@ class ReactConfig(RoleModel):
 
     #: Requests to the model in one call. Every round of tools takes one.
     max_requests: Annotated[int, Field(ge=1, le=1000)] = 25
+    #: Calls of tools in one call.
     max_tool_calls: Annotated[int, Field(ge=0, le=1000)] = 50
-    #: Tokens of all requests of one call, in and out. None: no limit.
+    #: Tokens of all requests of one call, in and out. Default: no limit.
     max_total_tokens: Annotated[int, Field(ge=1)] | None = None
     #: The longest time of one tool call, in seconds. The deadline of the call ends it before.
     tool_timeout_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 60.0
     #: A JSON schema of type object: the answer is one that has this form.
     output_schema: dict[str, Any] | None = None
+    #: Models, or their names, that are asked in this order when the ones before fail.
     fallback_models: tuple[FallbackModel, ...] = ()
 
     @field_validator("fallback_models", mode="before")
@@ -124,23 +131,31 @@ class ReactConfig(RoleModel):
 class Category(RoleModel):
     """One category of a classifier."""
 
+    #: What results name it by.
     name: Text
+    #: What belongs into it.
     description: str = ""
+    #: Words that speak for it.
     keywords: tuple[str, ...] = ()
+    #: Inputs that belong into it.
     examples: tuple[str, ...] = ()
 
 
 class ClassifiedExample(RoleModel):
     """An input with its right category, for the prompt (Go: Example)."""
 
+    #: A text.
     input: Text
+    #: Its category.
     category: Text
+    #: Why.
     reason: str = ""
 
 
 class ClassifierConfig(RoleModel):
     """Settings of the role ``classifier`` (Go: ClassifierConfig)."""
 
+    #: What inputs are sorted into.
     categories: Annotated[tuple[Category, ...], Field(min_length=1)]
     #: Put the categories and examples that are most like the input first, and only the nearest examples in.
     use_embeddings: bool = False
@@ -148,8 +163,11 @@ class ClassifierConfig(RoleModel):
     confidence_threshold: Fraction = 0.7
     #: Whether an input may have several categories.
     multi_label: bool = False
+    #: Inputs with their right categories, for the prompt.
     few_shot_examples: tuple[ClassifiedExample, ...] = ()
+    #: How freely the model chooses its words.
     temperature: Temperature = 0.3
+    #: The longest answer of the model, in tokens.
     max_tokens: Annotated[int, Field(gt=0)] = 500
 
     @model_validator(mode="after")
@@ -166,6 +184,7 @@ class ClassifierConfig(RoleModel):
 class AggregatorConfig(RoleModel):
     """Settings of the role ``aggregator`` (Go: AggregatorConfig)."""
 
+    #: How inputs become one result. The ones that vote need no model.
     aggregation_strategy: AggregationStrategy = "consensus"
     #: How contradictions are settled: ``llm_mediated``, ``highest_weight_wins`` (which also breaks the ties
     #: of ``voting_majority``), ``majority_wins``, or any other text, which the model gets as the rule.
@@ -179,12 +198,15 @@ class AggregatorConfig(RoleModel):
     max_input_sources: Annotated[int, Field(ge=0)] = 0
     #: How long inputs are collected after the first one, in milliseconds.
     timeout_ms: Annotated[int, Field(gt=0)] = 5000
+    #: How alike texts are that count as the same, or as of one group.
     semantic_similarity_threshold: Fraction = 0.85
     #: Weight by the name of the agent that an input comes from. An input without one weighs its confidence.
     source_weights: dict[str, Weight] = Field(default_factory=dict)
     #: Results below it say ``consensus_reached: false``.
     consensus_threshold: Fraction = 0.7
+    #: How freely the model chooses its words.
     temperature: Temperature = 0.5
+    #: The longest answer of the model, in tokens.
     max_tokens: Annotated[int, Field(gt=0)] = 1500
 
     @field_validator("conflict_resolution", "deduplication_method", mode="before")
@@ -202,15 +224,20 @@ class AggregatorConfig(RoleModel):
 class ExamplePlan(RoleModel):
     """A problem with a good plan for it, for the prompt (Go: ExamplePlan)."""
 
+    #: A problem.
     problem: Text
+    #: A good plan for it.
     steps: Annotated[tuple[str, ...], Field(min_length=1)]
+    #: Why it is good.
     explanation: str = ""
 
 
 class PlannerConfig(RoleModel):
     """Settings of the role ``planner`` (Go: PlannerConfig)."""
 
+    #: How the model comes to its plan.
     planning_strategy: PlanningStrategy = "chain_of_thought"
+    #: The longest plan.
     max_steps: Annotated[int, Field(ge=1, le=1000)] = 20
     #: How detailed a step is, in words for the model.
     step_detail_level: Text = "detailed"
@@ -225,8 +252,11 @@ class PlannerConfig(RoleModel):
     parallelizable_steps: bool = False
     #: Whether steps have ``alternatives``.
     include_alternatives: bool = False
+    #: How freely the model chooses its words.
     temperature: Temperature = 0.7
+    #: The longest answer of the model, in tokens.
     max_tokens: Annotated[int, Field(gt=0)] = 2000
+    #: Problems with good plans, for the prompt.
     example_plans: tuple[ExamplePlan, ...] = ()
 
     @field_validator("step_detail_level", mode="before")
@@ -238,7 +268,7 @@ class PlannerConfig(RoleModel):
 class ProducerConfig(RoleModel):
     """Settings of the role ``producer``. ``interval`` stands beside ``role`` in Aixgo's YAML."""
 
-    #: Seconds between two messages, written as a Go duration. 0 is refused.
+    #: The time between two messages, as a Go duration such as ``500ms``; at least 1ms.
     interval: str = "1s"
     #: The type of the messages.
     type: Text = "ray_burst"
