@@ -13,7 +13,7 @@ from aixgo.identifiers import new_id
 from aixgo.session import formats
 from aixgo.session.file import legacy, paths, tail
 from aixgo.session.file.log_reader import LogReader
-from aixgo.session.file.recent import Recent
+from aixgo.session.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,13 +54,13 @@ class LogContent(LogReader):
         self.recent.keep(self.key, recent)
         return messages
 
-    def _followed(self, recent: Recent, index: LogIndex, wanted: int, most: int) -> bool:
+    def _followed(self, recent: Recent[int], index: LogIndex, wanted: int, most: int) -> bool:
         """Add to what is kept the messages since, if that is enough."""
         newer: list[range] = []
         for run in index.runs(index.leaf, wanted):
-            if recent.leaf in run:
-                if recent.leaf != run[-1]:
-                    newer.append(range(recent.leaf + 1, run[-1] + 1))
+            if recent.place in run:
+                if recent.place != run[-1]:
+                    newer.append(range(recent.place + 1, run[-1] + 1))
                 break
             newer.append(run)
         else:
@@ -80,7 +80,7 @@ class LogContent(LogReader):
             return None
         with self._readable() as fd:
             found = tail.newest_messages(
-                fd, index.place(index.leaf)[1], index.entry_id(index.leaf), wanted, most
+                fd, index.place(index.leaf), index.entry_id(index.leaf), wanted, most
             )
         return None if found is None or len(found[0]) != wanted else found
 

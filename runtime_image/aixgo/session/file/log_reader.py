@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from aixgo.errors import SessionCorruptedError, SessionNotFoundError
+from aixgo.errors import SessionNotFoundError
 from aixgo.session import formats, validation
 from aixgo.session.file import legacy, paths, seeds, tail
 from aixgo.session.log import LogIndex, WholeLogNeededError, feed_lines
@@ -18,7 +18,7 @@ from aixgo.session.types import Repair, SessionRecord
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from aixgo.session.file.recent import RecentMessages
+    from aixgo.session.recent import RecentMessages
 
 
 #: Identity, size and times of a file: equal as long as nobody touched it.
@@ -39,7 +39,7 @@ class LogReader:
         *,
         durable: bool,
         indexes: legacy.IndexCache,
-        recent: RecentMessages,
+        recent: RecentMessages[int],
         is_writer: Callable[[], bool],
         report: Callable[[Repair], None],
     ) -> None:
@@ -137,7 +137,7 @@ class LogReader:
             self._index = resumed or LogIndex(self.session_id)
         try:
             torn = self._fed(fd, now[1])
-        except SessionCorruptedError:
+        except BaseException:
             self._stamp = None
             raise
         index = self._index

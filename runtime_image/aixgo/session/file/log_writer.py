@@ -95,9 +95,13 @@ class SessionLog(LogContent):
             self._index = index
             if adopts:
                 self._adopt(index)
-            first_node = index.node_count
+            first_node, leaf_before = index.node_count, index.leaf
             for entry_id, begin, end, chain in added:
                 index.add_chained(entry_id, index.leaf, begin, end, chain)
+            recent = self.recent.get(self.key, index)
+            if recent is not None and recent.place == leaf_before:  # the next turn need not read them
+                recent.add(append.messages, index.leaf, size - index.size)
+                self.recent.keep(self.key, recent)
             if key is not None:
                 index.turns[key] = (first_node, count)
             index.position_at = position_at

@@ -25,8 +25,8 @@ from aixgo.session.file.lock import StoreLock
 from aixgo.session.file.log_writer import SessionLog
 from aixgo.session.file.open_files import OpenFiles
 from aixgo.session.file.owners import Owners
-from aixgo.session.file.recent import RecentMessages
 from aixgo.session.file.verify import cut_torn_tail
+from aixgo.session.recent import RecentMessages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +41,8 @@ _SUFFIX: Final = ".jsonl"
 _MOST_LOGS: Final = 12_000
 _MOST_MESSAGES: Final = 1_500_000
 _TRIM_EVERY: Final = 256
+#: In so many directories a session is looked for at once.
+_MOST_LOOKED_AT: Final = 32
 
 _logger = logging.getLogger("aixgo.session.file")
 
@@ -60,7 +62,7 @@ class FileStore:
         self.repairs: list[Repair] = []
         self._indexes = legacy.IndexCache()
         #: The newest messages of the logs, decoded.
-        self.recent = RecentMessages()
+        self.recent: RecentMessages[int] = RecentMessages()
         self._logs: dict[tuple[str, str], SessionLog] = {}
         #: Session id -> agent, as far as it was looked up.
         self._homes: dict[str, str] = {}
@@ -177,6 +179,30 @@ class FileStore:
         """Return the log of a session if this process knows it. Does not block."""
         agent_name = self._homes.get(session_id)
         return None if agent_name is None else self._logs.get((agent_name, session_id))
+
+    def look_up(self, session_id: str) -> SessionLog | None:
+        """Return the log of a session in a directory that is open already. Waits for nobody.
+
+        Returns:
+            None if there is none, or :meth:`find` has to look.
+        """
+        if not self._guard.acquire(blocking=False):
+            return None
+        try:
+            names = self.directories.opened_agents()
+            if len(names) > _MOST_LOOKED_AT or self._since_trim + 1 >= _TRIM_EVERY:
+                return None
+            for agent_name in names:
+                agent = self.directories.opened_agent(agent_name)
+                try:
+                    os.stat(session_id + _SUFFIX, dir_fd=agent, follow_symlinks=False)
+                except OSError:
+                    continue
+                self._homes[session_id] = agent_name
+                return self.log(agent_name, session_id)
+            return None
+        finally:
+            self._guard.release()
 
     def find(self, session_id: str) -> SessionLog:
         """Return the log of an existing session.

@@ -154,6 +154,7 @@ class RedisBackend(RedisVerification):
 
     async def delete(self, session_id: str) -> None:
         """Remove a session: every key, and its places in the indexes."""
+        self._held.end(session_id)
         fixed = await self._fixed_of(session_id)
         keys = fixed.keys
         tries = 0

@@ -18,6 +18,7 @@ from aixgo.errors import (
 from aixgo.session.leases import LocalLeases
 from aixgo.session.redis import connection, records
 from aixgo.session.redis.calls import Calls
+from aixgo.session.redis.held import HeldSessions
 from aixgo.session.redis.indexes import Indexes
 from aixgo.session.redis.keys import Keys
 from aixgo.session.redis.options import RedisOptions, parse_addresses
@@ -47,6 +48,7 @@ class RedisCore:
         self._calls = Calls(self._client, self._options)
         self._indexes = Indexes(self._calls, self._keys, is_cluster=self._options.cluster)
         self._leases = LocalLeases()
+        self._held = HeldSessions()
         self._lease_ms = int(self._options.lease_seconds * 1000)
         self._fixed: OrderedDict[str, records.Fixed] = OrderedDict()
         self._closed = False

@@ -51,7 +51,10 @@ class RedisHistory(RedisLeasing):
             args += [entry_id, raw[:head], raw[head:], digest]
             size += len(raw)
         formats.check_batch(size)
+        before = self._held.end(session_id)
         record = await self._change(session_id, "append", args)
+        if before is not None:
+            self._held.appended(before, record, append.messages, size)
         if append.ends_lease and append.lease is not None:
             self._leases.release(append.lease)
         return record
@@ -62,11 +65,18 @@ class RedisHistory(RedisLeasing):
         """Return the newest messages of a branch, oldest first."""
         if branch is not None:
             return await self._messages_of_branch(session_id, branch, limit, before)
+        self._check_open()
         last = -1
+        held = self._held.get(session_id) if before is None else None
+        if held is not None and (known := self._held.newest(held, limit)) is not None:
+            return known
         if before is not None:
             last = await self._position(session_id, before)
         _, entries = await self._read(session_id, last, -1 if limit is None else limit)
-        return formats.decode_messages(entries)
+        messages = formats.decode_messages(entries)
+        if held is not None and self._held.get(session_id) is held:
+            self._held.read(held, messages, sum(map(len, entries)))
+        return messages
 
     async def _messages_of_branch(
         self, session_id: str, branch: str, limit: int | None, before: str | None
@@ -152,6 +162,7 @@ class RedisHistory(RedisLeasing):
             between,
             behind,
         ]
+        self._held.end(session_id)
         try:
             return await self._change(session_id, "restore", args)
         except CheckpointNotFoundError:

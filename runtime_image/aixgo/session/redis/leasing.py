@@ -36,9 +36,12 @@ class RedisLeasing(RedisCore):
         try:
             while True:
                 args = [lease.token, self._lease_ms, idempotency_key or ""]
+                until = time.monotonic() + self._options.lease_seconds
                 status, *rest = await self._run("acquire", keys, args)
                 if status == b"ok":
-                    return await self._started(lease, rest)
+                    start = await self._started(lease, rest)
+                    self._held.begin(start.record, until)
+                    return start
                 if status == b"missing":
                     self._fixed.pop(session_id, None)
                     raise SessionNotFoundError
@@ -70,6 +73,7 @@ class RedisLeasing(RedisCore):
 
     async def release_lease(self, lease: Lease) -> None:
         """Give a lease back."""
+        self._held.end(lease.session_id)
         try:
             await self._run("renew", self._keys.session(lease.session_id), [lease.token, 0])
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import orjson
 
@@ -14,7 +14,7 @@ from aixgo.message import Message
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aixgo.session.log import LogIndex
+P = TypeVar("P")
 
 #: Bytes of lines; in memory their messages take about twice as much.
 _MOST_BYTES: Final = 16 << 20
@@ -23,15 +23,16 @@ _MOST_BYTES: Final = 16 << 20
 _Kept = Message | tuple[Message, bytes]
 
 
-class Recent:
-    """The newest messages of one branch of one log. They are true as long as the index is the log's."""
+class Recent(Generic[P]):
+    """The newest messages of the current branch of one session, up to some place."""
 
-    __slots__ = ("_kept", "index", "leaf", "size")
+    __slots__ = ("_kept", "place", "size", "source")
 
-    def __init__(self, index: LogIndex, leaf: int) -> None:
-        self.index = index
-        #: The node of the newest.
-        self.leaf = leaf
+    def __init__(self, source: object, place: P) -> None:
+        #: Where the place is one: what is kept is true as long as this is the session's.
+        self.source = source
+        #: Up to where: the newest node of a log, or the id of the newest message.
+        self.place = place
         #: How many bytes their lines have.
         self.size = 0
         self._kept: list[_Kept] = []
@@ -39,10 +40,10 @@ class Recent:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def add(self, messages: Sequence[Message], leaf: int, size: int) -> None:
-        """Add messages that follow; ``leaf`` is the node of the last one."""
+    def add(self, messages: Sequence[Message], place: P, size: int) -> None:
+        """Add messages that follow, up to a place."""
         self._kept += [_kept(message) if message.metadata else message for message in messages]
-        self.leaf = leaf
+        self.place = place
         self.size += size
 
     def newest(self, count: int) -> list[Message]:
@@ -62,23 +63,26 @@ def _fresh(kept: _Kept) -> Message:
     return dataclasses.replace(message, metadata=orjson.loads(metadata))
 
 
-class RecentMessages:
-    """What is kept of all logs: only so much; what was not read for longest goes first. Safe in threads."""
+class RecentMessages(Generic[P]):
+    """What is kept of all sessions: only so much; what was not used for longest goes first.
+
+    Safe in threads.
+    """
 
     def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
         self._most = most_bytes
         #: With the size that is counted for each.
-        self._logs: OrderedDict[tuple[str, str], tuple[Recent, int]] = OrderedDict()
+        self._logs: OrderedDict[tuple[str, str], tuple[Recent[P], int]] = OrderedDict()
         self._size = 0
         self._lock = threading.Lock()
 
-    def get(self, key: tuple[str, str], index: LogIndex) -> Recent | None:
-        """Return what is kept of a log, unless it is about another index."""
+    def get(self, key: tuple[str, str], source: object) -> Recent[P] | None:
+        """Return what is kept of a session, unless it is from another source."""
         found = self._logs.get(key)
-        return found[0] if found is not None and found[0].index is index else None
+        return found[0] if found is not None and found[0].source is source else None
 
-    def keep(self, key: tuple[str, str], recent: Recent) -> None:
-        """Keep the messages of a log that were just read."""
+    def keep(self, key: tuple[str, str], recent: Recent[P]) -> None:
+        """Keep the messages of a session that were just read or written."""
         with self._lock:
             self._drop(key)
             if recent.size > self._most // 4:
@@ -89,7 +93,7 @@ class RecentMessages:
                 self._drop(next(iter(self._logs)))
 
     def forget(self, key: tuple[str, str]) -> None:
-        """Forget a log."""
+        """Forget a session."""
         with self._lock:
             self._drop(key)
 
