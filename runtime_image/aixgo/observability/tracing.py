@@ -87,7 +87,8 @@ class _NoSpan:
         """Do nothing."""
 
 
-_NO_SPAN = _NoSpan()
+#: A span that nobody records.
+NO_SPAN = _NoSpan()
 
 
 class NoTracing:
@@ -106,11 +107,11 @@ class NoTracing:
         attributes: Attributes | None = None,
     ) -> AbstractContextManager[Span]:
         """Do nothing."""
-        return _NO_SPAN
+        return NO_SPAN
 
     def span(self, name: str, attributes: Attributes | None = None) -> AbstractContextManager[Span]:
         """Do nothing."""
-        return _NO_SPAN
+        return NO_SPAN
 
 
 NO_TRACING = NoTracing()

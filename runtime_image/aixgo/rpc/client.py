@@ -43,14 +43,14 @@ class RpcError(AixgoError):
         error_id: str | None = None,
     ) -> None:
         super().__init__(f"{code.name}: {text}")
-        self.code = code
-        self.text = text
+        self.code: grpc.StatusCode = code
+        self.text: str = text
         #: Which error of a runtime it is (see ``rpc/errors.py``); "" if the server did not say.
-        self.reason = reason
+        self.reason: str = reason
         #: Under which id the log of the server has more; None if it did not say.
-        self.error_id = error_id
+        self.error_id: str | None = error_id
         #: Seconds after which the server expects a new try to succeed; None if it did not say.
-        self.retry_after = retry_after
+        self.retry_after: float | None = retry_after
 
 
 @dataclass(frozen=True, slots=True)

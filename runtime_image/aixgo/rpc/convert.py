@@ -31,10 +31,21 @@ def to_wire(message: Message) -> pb.Message:
     Raises:
         ValueError: the metadata holds something that JSON cannot express.
     """
-    wire = pb.Message(id=message.id, type=message.type, payload=message.payload, timestamp=message.timestamp)
+    wire = pb.Message()
+    put_on_wire(message, wire)
+    return wire
+
+
+def put_on_wire(message: Message, wire: pb.Message) -> None:
+    """Fill in an empty message of a response in place: one that is made and then put in is copied.
+
+    Raises:
+        ValueError: the metadata holds something that JSON cannot express.
+    """
+    wire.id, wire.type = message.id, message.type
+    wire.payload, wire.timestamp = message.payload, message.timestamp
     if message.metadata:
         wire.metadata.CopyFrom(_struct(message.metadata))
-    return wire
 
 
 def with_json_payload(message: Message) -> Message:
@@ -79,7 +90,7 @@ def from_caller(wire: pb.Message, field: str) -> Message:
             datetime.fromisoformat(timestamp)
         except ValueError as error:
             raise InvalidRequestError(f"{field}.timestamp", "must be RFC 3339") from error
-    return Message(
+    return Message.of(
         identifier or new_id(),
         kind or DEFAULT_TYPE,
         payload,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import grpc
@@ -15,15 +15,15 @@ import grpc.aio
 from aixgo.agents.text import batched
 from aixgo.errors import InvalidMessageError, InvalidPathComponentError, StorageError
 from aixgo.observability.logs import describe_call, get_logger
-from aixgo.observability.tracing import NO_TRACING, Span, Tracing
+from aixgo.observability.tracing import NO_SPAN, NO_TRACING, Span, Tracing
 from aixgo.rpc import agent_service_pb2 as pb
 from aixgo.rpc import agent_service_pb2_grpc as pb_grpc
 from aixgo.rpc.authorization import uris_of
-from aixgo.rpc.convert import from_caller, from_wire, to_wire
+from aixgo.rpc.convert import from_caller, from_wire, put_on_wire, to_wire
 from aixgo.rpc.deliveries import Deliveries
 from aixgo.rpc.errors import RpcFailure, to_failure
 from aixgo.rpc.metadata import NO_MESSAGE, NUMBERING, SENDER, WAIT, Listening
-from aixgo.runtime.call_context import CallContext, chain_of, current_call
+from aixgo.runtime.call_context import NO_CALL, CallContext, chain_of, current_call
 from aixgo.runtime.errors import (
     AgentNotFoundError,
     CallerNotAllowedError,
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 AGENT_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+MAX_AGENT_NAME: Final = 64
 #: A caller's deadline minus this is how long its message waits for room, in seconds: it must hear of it.
 ANSWER_SECONDS: Final = 0.5
 SERVICE: Final = "aixgo.AgentService"
@@ -143,8 +144,15 @@ class AgentService(pb_grpc.AgentServiceServicer):
 
     async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:  # noqa: N802
         """Let an agent answer."""
-        work = self._execute("Execute", request, context, None)
-        return await self._guarded("Execute", request.agent_name, context, work)
+        # As _guarded, which is a coroutine more: every small call would pay for it.
+        began = time.perf_counter()
+        try:
+            response = await self._execute("Execute", request, context, None)
+        except BaseException as error:
+            await self._failed("Execute", request.agent_name, context, error, began)
+            raise
+        self._finished("Execute", "OK", began)
+        return response
 
     async def ExecuteStream(self, request: pb.ExecuteRequest, context: Context) -> None:  # noqa: N802
         """Let an agent answer and send the answer while it is made."""
@@ -164,17 +172,29 @@ class AgentService(pb_grpc.AgentServiceServicer):
         name = self._authorized(request.agent_name, "agent_name", context)
         turn = _turn_request(request)
         metadata: Metadata = context.invocation_metadata() or ()  # type: ignore[assignment]
-        if not self._tracing.enabled:
-            return await self._admitted(name, turn, metadata, context, emit)
-        with self._span(method, name, metadata):
-            return await self._admitted(name, turn, metadata, context, emit)
-
-    async def _admitted(
-        self, name: str, turn: TurnRequest, metadata: Metadata, context: Context, emit: Emit | None
-    ) -> pb.ExecuteResponse:
-        with self._gate.admit():
-            async with self._agents.use(name) as callee:
-                return _response(await self._turn(callee, turn, context, chain_of(metadata), emit))
+        chain = chain_of(metadata)
+        try:
+            with self._span(method, name, metadata), self._gate.admit():
+                async with self._agents.use(name) as callee:
+                    config = callee.config
+                    outer = current_call()  # knows the place that the call may have been given just now
+                    if chain or outer is not NO_CALL:
+                        outer = CallContext(chain, None, outer.places)
+                    seconds = _deadline(context.time_remaining(), config.timeout_seconds)
+                    with self._calls.call(name, seconds, outer) as call:
+                        if not turn.session_id or turn.callers_history is not None:
+                            result = await self._stateless.run(callee.agent, turn, config.session, emit)
+                        else:
+                            with self._sessions.borrow() as manager:
+                                runner = TurnRunner(manager, self._metrics, self._tracing, call.commit)
+                                result = await runner.run(callee.agent, turn, config.session, emit)
+                    return _response(result)
+        except StorageError:
+            self._sessions.look_now()
+            raise
+        except ModelUnreachableError:
+            self._on_model_unreachable()
+            raise
 
     async def _stream(self, request: pb.ExecuteRequest, context: Context) -> None:
         async def work(emit: Emit) -> pb.ExecuteResponse:
@@ -189,6 +209,8 @@ class AgentService(pb_grpc.AgentServiceServicer):
 
     def _span(self, method: str, agent: str, metadata: Metadata) -> AbstractContextManager[Span]:
         """Open the span of a call; a trace that the caller is in goes on."""
+        if not self._tracing.enabled:
+            return NO_SPAN
         wanted = self._agents.wanted(agent)
         return self._tracing.call(
             agent,
@@ -197,30 +219,6 @@ class AgentService(pb_grpc.AgentServiceServicer):
             metadata=tuple(metadata),
             attributes={"rpc.system": "grpc", "rpc.service": SERVICE, "rpc.method": method},
         )
-
-    async def _turn(
-        self,
-        callee: Callee,
-        turn: TurnRequest,
-        context: Context,
-        chain: tuple[str, ...],
-        emit: Emit | None,
-    ) -> TurnResult:
-        seconds = _deadline(context.time_remaining(), callee.config.timeout_seconds)
-        outer = CallContext(chain, None, current_call().places)
-        try:
-            with self._calls.call(turn.agent_name, seconds, outer) as call:
-                if not turn.session_id or turn.callers_history is not None:
-                    return await self._stateless.run(callee.agent, turn, callee.config.session, emit)
-                with self._sessions.borrow() as manager:
-                    runner = TurnRunner(manager, self._metrics, self._tracing, call.commit)
-                    return await runner.run(callee.agent, turn, callee.config.session, emit)
-        except StorageError:
-            self._sessions.look_now()
-            raise
-        except ModelUnreachableError:
-            self._on_model_unreachable()
-            raise
 
     async def _send(self, request: pb.SendRequest, context: Context) -> pb.SendResponse:
         name = self._authorized(request.target, "target", context, topics=True)
@@ -271,9 +269,9 @@ class AgentService(pb_grpc.AgentServiceServicer):
         self, name: str, field: str, context: Context, *, topics: bool = False, draining: bool = False
     ) -> str:
         """Return the name if there is such an agent, or topic, and the caller may call it."""
-        if not name:
-            raise InvalidRequestError(field, "is required")
-        if not AGENT_NAME.fullmatch(name):
+        if not _is_agent_name(name):
+            if not name:
+                raise InvalidRequestError(field, "is required")
             raise InvalidRequestError(field, f"must match ^{AGENT_NAME.pattern}$")
         if self._gate.draining and not draining:
             raise DrainingError
@@ -298,23 +296,42 @@ class AgentService(pb_grpc.AgentServiceServicer):
     async def _guarded(self, method: str, agent: str, context: Context, work: Awaitable[T]) -> T:
         """Await the work of a method, count it, and turn its error into a status."""
         began = time.perf_counter()
-        status = grpc.StatusCode.OK
         try:
-            return await work
-        except asyncio.CancelledError:
-            status = grpc.StatusCode.CANCELLED
+            result = await work
+        except BaseException as error:
+            await self._failed(method, agent, context, error, began)
             raise
-        except Exception as error:
-            failure = to_failure(error)
-            status = failure.code
-            _log_failure(method, agent, failure, error)
-            await context.abort(failure.code, failure.text, failure.trailers())
-            raise AssertionError("abort always raises") from error
+        self._finished(method, "OK", began)
+        return result
+
+    async def _failed(
+        self, method: str, agent: str, context: Context, error: BaseException, began: float
+    ) -> None:
+        """Count a call that failed, and raise what gives its caller the status."""
+        code = grpc.StatusCode.CANCELLED
+        try:
+            if isinstance(error, Exception):
+                failure = to_failure(error)
+                code = failure.code
+                _log_failure(method, agent, failure, error)
+                await context.abort(failure.code, failure.text, failure.trailers())
         finally:
-            seconds = time.perf_counter() - began
-            self._metrics.rpc_finished(method, status.name, seconds)
-            if _access.isEnabledFor(logging.DEBUG):
-                _log.debug("call", method=method, code=status.name, seconds=round(seconds, 6))
+            self._finished(method, code.name, began)
+
+    def _finished(self, method: str, status: str, began: float) -> None:
+        seconds = time.perf_counter() - began
+        self._metrics.rpc_finished(method, status, seconds)
+        if _access.isEnabledFor(logging.DEBUG):
+            _log.debug("call", method=method, code=status, seconds=round(seconds, 6))
+
+
+@lru_cache(maxsize=1024)  # the same few agents are called again and again
+def _matches(name: str) -> bool:
+    return AGENT_NAME.fullmatch(name) is not None
+
+
+def _is_agent_name(name: str) -> bool:
+    return len(name) <= MAX_AGENT_NAME and _matches(name)
 
 
 def _turn_request(request: pb.ExecuteRequest) -> TurnRequest:
@@ -352,14 +369,13 @@ def _checked(field: str, value: str, check: Callable[[str], str]) -> str:
 
 
 def _response(result: TurnResult) -> pb.ExecuteResponse:
-    if not result.session_id:
-        return pb.ExecuteResponse(output=to_wire(result.output))
-    return pb.ExecuteResponse(
-        output=to_wire(result.output),
-        session_id=result.session_id,
-        session_version=result.session_version,
-        appended=[to_wire(message) for message in result.appended],
-    )
+    response = pb.ExecuteResponse()
+    put_on_wire(result.output, response.output)
+    if result.session_id:
+        response.session_id, response.session_version = result.session_id, result.session_version
+        if result.appended:
+            response.appended.extend(map(to_wire, result.appended))
+    return response
 
 
 def _deadline(remaining: float | None, timeout: float) -> float:

@@ -68,8 +68,9 @@ class CallContext(NamedTuple):
         return ((CALLER_CHAIN, ",".join(self.chain)),) if self.chain else ()
 
 
-_NO_CALL: Final = CallContext()
-_current: ContextVar[CallContext] = ContextVar("aixgo_call", default=_NO_CALL)
+#: Outside of any call.
+NO_CALL: Final = CallContext()
+_current: ContextVar[CallContext] = ContextVar("aixgo_call", default=NO_CALL)
 enter_call = _current.set
 leave_call = _current.reset
 
@@ -81,6 +82,8 @@ def current_call() -> CallContext:
 
 def chain_of(metadata: Sequence[tuple[str, str | bytes]]) -> tuple[str, ...]:
     """Return the agents through which a call over the wire came."""
+    if not metadata:
+        return ()
     hops: list[str] = []
     for key, value in metadata:
         if key == CALLER_CHAIN:

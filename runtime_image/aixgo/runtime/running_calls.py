@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self
 
@@ -28,13 +29,19 @@ class RunningCall(Deadline):
     __slots__ = ("_calls", "_commits", "_context", "_ended", "_seconds", "_token")
 
     def __init__(self, calls: RunningCalls, agent: str, seconds: float | None, outer: CallContext) -> None:
-        outer.check_chain()
-        context = outer.within(seconds)
-        if context is outer:
-            seconds = outer.remaining()
-        super().__init__(calls.deadlines, math.inf if seconds is None else seconds)
+        chain, end, places = outer
+        if chain:
+            outer.check_chain()
+        now = time.monotonic()
+        if seconds is not None and (end is None or now + seconds < end):
+            end = now + seconds
+        elif end is not None:
+            seconds = max(0.0, end - now)
+        self._deadlines = calls.deadlines
+        self._expired = False
+        self.when = math.inf if end is None else end
         self._calls = calls
-        self._context = context.into(agent)
+        self._context = CallContext((*chain, agent), end, places)
         self._seconds = seconds
         self._commits = self._ended = False
         self._token: Token[CallContext]

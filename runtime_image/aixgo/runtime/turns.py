@@ -29,11 +29,10 @@ from aixgo.runtime.errors import (
     SessionManagerNotConfiguredError,
 )
 from aixgo.runtime.views import CallersSession, SessionView
-from aixgo.session import session_scope
-from aixgo.session.context import has_session
+from aixgo.session.context import enter_session, has_session, leave_session
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
     from aixgo.message import Message
     from aixgo.runtime.streaming import Emit
@@ -91,14 +90,14 @@ class TurnRunner:
     #: Called when the agent has answered and only the commit is left: a deadline must not interrupt that.
     before_commit: Callable[[], None] | None = None
 
-    async def run(
+    def run(
         self,
         agent: Agent,
         request: TurnRequest,
         settings: SessionConfig | None = None,
         emit: Emit | None = None,
-    ) -> TurnResult:
-        """Run one turn.
+    ) -> Coroutine[Any, Any, TurnResult]:
+        """Run one turn, when it is awaited.
 
         Args:
             agent: Who answers.
@@ -115,18 +114,22 @@ class TurnRunner:
             ModelError: the model provider failed.
             AgentFailedError: the agent raised something else; it is the cause.
         """
+        # Not a coroutine itself: it would be one more in every call.
         settings = settings or SessionConfig()
         if request.callers_history is not None:
-            return await self._with_callers_history(agent, request, request.callers_history, settings, emit)
+            return self._with_callers_history(agent, request, request.callers_history, settings, emit)
         if not request.session_id:
-            return TurnResult(await self._invoke(agent, request, None, emit))
+            return self._without_session(agent, request, emit)
         if settings.mode == "Stateless":
             raise InvalidRequestError("session_id", f"agent {request.agent_name!r} keeps no sessions")
         if self.sessions is None:
             raise SessionManagerNotConfiguredError
         if request.session_id == NEW_SESSION:
-            return await self._in_new_session(self.sessions, agent, request, settings, emit)
-        return await self._in_session(self.sessions, agent, request, request.session_id, settings, emit)
+            return self._in_new_session(self.sessions, agent, request, settings, emit)
+        return self._in_session(self.sessions, agent, request, request.session_id, settings, emit)
+
+    async def _without_session(self, agent: Agent, request: TurnRequest, emit: Emit | None) -> TurnResult:
+        return TurnResult(await self._invoke(agent, request, None, emit))
 
     async def _with_callers_history(
         self,
@@ -290,17 +293,35 @@ class TurnRunner:
     ) -> Message:
         """Let the agent answer, and turn what it raises into this module's errors."""
         began = time.perf_counter()
-        self.metrics.agent_message(request.agent_name, "input")
+        name = request.agent_name
+        self.metrics.agent_message(name, "input")
+        # An agent that is called by another one has its own session or none.
+        scoped = session is not None or has_session()
+        token = enter_session(cast("Session | None", session)) if scoped else None
         try:
-            # An agent that is called by another one has its own session or none.
-            if session is not None or has_session():
-                with session_scope(cast("Session | None", session)):
-                    output = await _answer(agent, request, session, emit)
+            if emit is not None and hasattr(agent, "execute_stream"):
+                output = await _streamed(agent, request.input, emit)
+            elif session is not None and hasattr(agent, "execute_with_session"):
+                with_session: Any = agent
+                output = to_message(await with_session.execute_with_session(request.input, session))
             else:
-                output = await _answer(agent, request, None, emit)
+                output = to_message(await agent.execute(request.input))
+        except _EmitError as error:
+            raise error.__cause__ or error from None
+        except (ModelError, StorageError, CallLoopError, InvalidRequestError):
+            raise
+        except Exception as error:
+            # What an agent says of itself is fit for its caller, and so is what an agent in another process
+            # says: it raises what its own runtime would raise.
+            own = isinstance(error, AgentError) and error.agent == name
+            if own or getattr(agent, "relays_errors", False):
+                raise
+            raise AgentFailedError(name) from error
         finally:
-            self.metrics.agent_executed(request.agent_name, time.perf_counter() - began)
-        self.metrics.agent_message(request.agent_name, "output")
+            if token is not None:
+                leave_session(token)
+            self.metrics.agent_executed(name, time.perf_counter() - began)
+        self.metrics.agent_message(name, "output")
         return output
 
     def _committing(self) -> None:
@@ -345,29 +366,6 @@ class _Stopwatch:
 
 class _EmitError(Exception):
     """The consumer of a stream failed, not the agent."""
-
-
-async def _answer(
-    agent: Agent, request: TurnRequest, session: SessionView | CallersSession | None, emit: Emit | None
-) -> Message:
-    try:
-        if emit is not None and hasattr(agent, "execute_stream"):
-            return await _streamed(agent, request.input, emit)
-        if session is not None and hasattr(agent, "execute_with_session"):
-            with_session: Any = agent
-            return to_message(await with_session.execute_with_session(request.input, session))
-        return to_message(await agent.execute(request.input))
-    except _EmitError as error:
-        raise error.__cause__ or error from None
-    except (ModelError, StorageError, CallLoopError, InvalidRequestError):
-        raise
-    except Exception as error:
-        # What an agent says of itself is fit for its caller, and so is what an agent in another process says:
-        # it raises what its own runtime would raise.
-        own = isinstance(error, AgentError) and error.agent == request.agent_name
-        if own or getattr(agent, "relays_errors", False):
-            raise
-        raise AgentFailedError(request.agent_name) from error
 
 
 async def _streamed(agent: Any, message: Message, emit: Emit) -> Message:

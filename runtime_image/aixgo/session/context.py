@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 _current: ContextVar[Session | None] = ContextVar("aixgo_session", default=None)
 
 
+#: The two halves of :func:`session_scope`, for a place where a block would cost too much.
+enter_session = _current.set
+leave_session = _current.reset
+
+
 @contextmanager
 def session_scope(session: Session | None) -> Iterator[Session | None]:
     """Make ``session`` the current one inside the block, and in tasks that are started there.
