@@ -153,14 +153,27 @@ async def ask(message: Message) -> Message:
     return await LAB.runtime.call(text_of(message), message)
 
 
-class Worker:
-    """Works until it is stopped, as the Go program's agents do, and sends on what comes in."""
+class _Echo:
+    """Answers with what it got, once it says that it is ready."""
 
     role = "custom"
+    _ready = False
+
+    async def stop(self) -> None:
+        self._ready = False
+
+    async def execute(self, message: Message) -> Message:
+        return message
+
+    def ready(self) -> bool:
+        return self._ready
+
+
+class Worker(_Echo):
+    """Works until it is stopped, as the Go program's agents do, and sends on what comes in."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._ready = False
         self._mailbox: Mailbox | None = None
 
     def bind(self, mailbox: Mailbox) -> None:
@@ -177,38 +190,16 @@ class Worker:
         finally:
             LAB.note(f"{self.name} ended")
 
-    async def stop(self) -> None:
-        self._ready = False
 
-    async def execute(self, message: Message) -> Message:
-        return message
-
-    def ready(self) -> bool:
-        return self._ready
-
-
-class Late:
+class Late(_Echo):
     """Is ready when its gate opens."""
 
-    role = "custom"
     name = "late"
-
-    def __init__(self) -> None:
-        self._ready = False
 
     async def start(self) -> None:
         await LAB.gate("late").wait()
         self._ready = True
         LAB.note("late ready")
-
-    async def stop(self) -> None:
-        self._ready = False
-
-    async def execute(self, message: Message) -> Message:
-        return message
-
-    def ready(self) -> bool:
-        return self._ready
 
 
 class Lone:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from aixgo_operator.probe.redis_info import BackendProber
 
+REAL_LEASE = LeaseTimes()
 #: Quick enough for a test, with the same order among them as the real ones.
 FAST_LEASE = LeaseTimes(duration=2.0, renew_deadline=1.4, retry=0.2)
 #: The user of the tests, as a field manager.
@@ -204,7 +205,7 @@ async def running(
     chosen: OperatorSettings,
     *,
     kubelet: Kubelet | None = None,
-    lease_times: LeaseTimes = LeaseTimes(),
+    lease_times: LeaseTimes = REAL_LEASE,
     kubeconfig: Path | None = None,
     backends: BackendProber | None = None,
 ) -> AsyncIterator[Operator]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,28 +117,3 @@ class Authority:
             usages=(ExtendedKeyUsageOID.CLIENT_AUTH,),
             **options,  # type: ignore[arg-type]
         )
-
-
-def replace_volume(directory: Path, files: dict[str, bytes]) -> None:
-    """Replace what a mounted directory holds in one step, as the kubelet does: new directory, symlink swap.
-
-    Keys may be paths (``secret/key``), as in a projected volume with several sources.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    link = directory / "..data"
-    old = directory / link.readlink() if link.is_symlink() else None
-    version = directory / f"..{datetime.datetime.now(datetime.UTC):%Y_%m_%d_%H_%M_%S.%f}"
-    for name, content in files.items():
-        path = version / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    version.mkdir(exist_ok=True)
-    new = directory / "..data_tmp"
-    new.symlink_to(version.name)
-    new.rename(link)
-    for name in {Path(path).parts[0] for path in files}:
-        visible = directory / name
-        if not visible.is_symlink():
-            visible.symlink_to(Path("..data") / name)
-    if old is not None:
-        shutil.rmtree(old)

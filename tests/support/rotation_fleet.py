@@ -14,12 +14,13 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from tests.support.pki import Authority, Leaf, replace_volume
+from tests.support.pki import Authority, Leaf
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.runtime_process import RuntimeFiles, RuntimeProcess, runtime_json
 
 from aixgo.contract import Statusz
 from aixgo.rpc.credentials import LOOK_SECONDS
+from aixgo_cli.conformance.volumes import replace_volume
 
 #: Seconds between the replacements of two parties' files, at most: kubelets are not in step.
 _SCATTER = 0.3

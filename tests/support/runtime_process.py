@@ -11,10 +11,11 @@ from typing import Any, Self
 
 import aiohttp
 from tests.support.custom_agents import GATE
-from tests.support.pki import Leaf, replace_volume
+from tests.support.pki import Leaf
 
 from aixgo.contract import RuntimeConfig, Statusz
 from aixgo.rpc.client import AgentClient
+from aixgo_cli.conformance.volumes import replace_volume
 
 SERVE = """
 import sys

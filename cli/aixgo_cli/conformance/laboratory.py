@@ -7,13 +7,10 @@ import contextlib
 import copy
 import json
 import os
-import secrets
 import shlex
-import shutil
 import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -30,12 +27,15 @@ from aixgo.contract import (
 from aixgo.version import CONTRACT_VERSION
 from aixgo_cli.conformance.check import ViolationError
 from aixgo_cli.conformance.subject import POLL_SECONDS, Subject
+from aixgo_cli.conformance.volumes import replace_volume
 from aixgo_cli.credentials import Identity
 from aixgo_cli.errors import CliError, ExitCode
 from aixgo_operator.pki.authority import Authority, create_authority
 from aixgo_operator.pki.issue import KeyPair, LeafRequest, issue_leaf
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aixgo_cli.conformance.scripted_model import ScriptedModel
 
 #: Stands for the folder with the files in the command that starts a runtime.
@@ -132,18 +132,18 @@ class Laboratory:
             written = config.model_dump(mode="json", by_alias=True)
             # A newer operator may write more; it must not matter.
             document = json.dumps({**written, "conformanceUnknownField": {"x": 1}}).encode()
-        replace_directory(self.paths.config, {RUNTIME_JSON: document})
+        replace_volume(self.paths.config, {RUNTIME_JSON: document})
 
     def write_secret(self, key: str) -> None:
         """Replace the API key."""
         self.key = key
-        replace_directory(self.paths.secrets, {f"{SECRET}/key": key.encode()})
+        replace_volume(self.paths.secrets, {f"{SECRET}/key": key.encode()})
 
     def write_certificate(self, pair: KeyPair, key: bytes | None = None) -> None:
         """Replace certificate and key; with another key they do not fit each other."""
         ca = self._authority.cert_pem
         files = {TLS_CERT: pair.cert_pem, TLS_KEY: key or pair.key_pem, TLS_CA: ca}
-        replace_directory(self.paths.tls, files)
+        replace_volume(self.paths.tls, files)
 
     def changed(self, **changes: Any) -> dict[str, Any]:
         """Return the configuration with changes at its top."""
@@ -250,28 +250,6 @@ class Laboratory:
             ],
             "sessions": {"type": "File", "file": {"durability": "os"}},
         }
-
-
-def replace_directory(directory: Path, files: dict[str, bytes]) -> None:
-    """Replace what a mounted directory holds in one step, as Kubernetes does: by swapping a symlink."""
-    directory.mkdir(parents=True, exist_ok=True)
-    link = directory / "..data"
-    old = directory / link.readlink() if link.is_symlink() else None
-    version = directory / f"..{secrets.token_hex(8)}"
-    for name, content in files.items():
-        path = version / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(0o600)
-        path.write_bytes(content)
-    new = directory / "..data_tmp"
-    new.symlink_to(version.name)
-    new.rename(link)
-    for name in {Path(path).parts[0] for path in files}:
-        visible = directory / name
-        if not visible.is_symlink():
-            visible.symlink_to(Path("..data") / name)
-    if old is not None:
-        shutil.rmtree(old)
 
 
 async def _read(process: asyncio.subprocess.Process) -> bytes:

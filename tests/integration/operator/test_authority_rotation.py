@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support import manifests as m
 from tests.support import operator as support
-from tests.support.pki import replace_volume
 from tests.support.process_kubelet import ProcessKubelet, leaf_of, operator_thread
 
 from aixgo.rpc.client import AgentClient
+from aixgo_cli.conformance.volumes import replace_volume
 from aixgo_operator.kube.resources import AGENT_RUNTIMES, AGENTS, EVENTS, PODS, SECRETS
 from aixgo_operator.pki.authority import create_authority
 from aixgo_operator.pki.inspect import fingerprints, signed_by

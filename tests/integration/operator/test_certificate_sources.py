@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support import cert_manager
 from tests.support import manifests as m
 from tests.support import operator as support
 from tests.support.pki import HOUR, Authority, Leaf
@@ -23,29 +24,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.apiserver
 
 ISSUER = {"mode": "Mutual", "issuerRef": {"name": "corporate", "kind": "ClusterIssuer"}}
-CRD = """
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: certificates.cert-manager.io}
-spec:
-  group: cert-manager.io
-  scope: Namespaced
-  names: {kind: Certificate, plural: certificates, singular: certificate, listKind: CertificateList}
-  versions:
-  - name: v1
-    served: true
-    storage: true
-    subresources: {status: {}}
-    schema:
-      openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}
-"""
 
 
 @pytest.fixture
 def without_cert_manager(plane: ControlPlane) -> Iterator[ControlPlane]:
     """A cluster without cert-manager, also afterwards."""
     yield plane
-    plane.kubectl("delete", "crd", "certificates.cert-manager.io", "--ignore-not-found")
+    cert_manager.uninstall(plane)
 
 
 class FakeCertManager:
@@ -101,7 +86,7 @@ async def test_a_certificate_of_cert_manager(
         assert "ClusterIssuer corporate" in told["message"]
         assert "cert-manager is not installed" in told["message"]
 
-        plane.kubectl("apply", "-f", "-", input=CRD)
+        cert_manager.install(plane)
 
         async def asked_for() -> bool:
             return await cluster.client.get(CERTIFICATES, namespace, "runtime-tls") is not None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from tests.support import cert_manager
 from tests.support import manifests as m
 from tests.support import operator as support
 from tests.support.audit import account, requests_of
@@ -48,28 +49,13 @@ pytestmark = pytest.mark.apiserver
 
 OURS = "app.kubernetes.io/managed-by=aixgo-operator"
 PART_OF = "app.kubernetes.io/part-of"
-CRD = """
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: certificates.cert-manager.io}
-spec:
-  group: cert-manager.io
-  scope: Namespaced
-  names: {kind: Certificate, plural: certificates, singular: certificate, listKind: CertificateList}
-  versions:
-  - name: v1
-    served: true
-    storage: true
-    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-"""
 
 
 @pytest.fixture
 def certificates(plane: ControlPlane) -> Iterator[None]:
-    plane.kubectl("apply", "-f", "-", input=CRD)
-    plane.kubectl("wait", "--for=condition=Established", "--timeout=20s", "crd/certificates.cert-manager.io")
+    cert_manager.install(plane)
     yield
-    plane.kubectl("delete", "-f", "-", input=CRD)
+    cert_manager.uninstall(plane)
 
 
 @dataclass

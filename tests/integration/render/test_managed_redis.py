@@ -18,12 +18,13 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError
 from redis.retry import Retry
 from tests.support.domain import SETTINGS, by_kind, make_backend, make_runtime
-from tests.support.pki import Authority, replace_volume
+from tests.support.pki import Authority
 from tests.support.waiting import wait_until
 
 from aixgo.message import Message
 from aixgo.session import Manager, RedisBackend, RedisOptions
 from aixgo.session.redis.options import RedisTLS
+from aixgo_cli.conformance.volumes import replace_volume
 from aixgo_operator.domain.resolve import resolve_backend
 from aixgo_operator.domain.resolved import ResolvedBackend
 from aixgo_operator.domain.snapshot import Snapshot

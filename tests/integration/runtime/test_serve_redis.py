@@ -13,11 +13,12 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.support.pki import Authority, Leaf, replace_volume
+from tests.support.pki import Authority, Leaf
 from tests.support.redis_server import RedisServer, RedisTLSFiles, running_redis
 from tests.support.runtime_process import RuntimeFiles, RuntimeProcess, custom, runtime_json
 
 from aixgo.rpc.client import RpcError
+from aixgo_cli.conformance.volumes import replace_volume
 
 USER, FIRST, SECOND = "aixgo", "first-password", "second-password"
 

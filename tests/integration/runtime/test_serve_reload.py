@@ -13,11 +13,12 @@ import grpc
 import pytest
 from cryptography import x509
 from tests.support.model_server import ModelServer
-from tests.support.pki import Authority, Leaf, replace_volume
+from tests.support.pki import Authority, Leaf
 from tests.support.runtime_process import RuntimeFiles, RuntimeProcess, custom, runtime_json
 
 from aixgo.rpc.certificates import load_bundle
 from aixgo.rpc.client import AgentClient, RpcError
+from aixgo_cli.conformance.volumes import replace_volume
 
 CODE = grpc.StatusCode
 

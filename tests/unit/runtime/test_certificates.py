@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from tests.support.pki import HOUR, Authority, replace_volume
+from tests.support.pki import HOUR, Authority
 
 from aixgo.rpc.certificates import CertificateStore, InvalidCertificateError, check_bundle, load_bundle
+from aixgo_cli.conformance.volumes import replace_volume
 
 
 @pytest.fixture(scope="module")

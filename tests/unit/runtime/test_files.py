@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.support.pki import replace_volume
 
 from aixgo.files import read_together, stamp
+from aixgo_cli.conformance.volumes import replace_volume
 
 
 def test_a_swap_changes_the_stamp_and_nothing_else_does(tmp_path: Path) -> None:
