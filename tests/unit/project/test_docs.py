@@ -77,3 +77,12 @@ def test_links_lead_somewhere(page: Path) -> None:
         if anchor:
             titles = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
             assert anchor in {title.strip("`").lower().replace(" ", "-") for title in titles}
+
+
+def test_decisions_are_numbered_and_short() -> None:
+    records = sorted((DOCS / "architecture" / "decisions").iterdir())
+    assert [record.name[:5] for record in records] == [f"{n:04}-" for n in range(1, len(records) + 1)]
+    for number, record in enumerate(records, start=1):
+        lines = record.read_text().splitlines()
+        assert lines[0].startswith(f"# {number}. "), record.name
+        assert len(lines) <= 60, record.name
