@@ -57,6 +57,8 @@ _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
 )
 
+_OWN_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d(?:\.\d{1,6})?Z", re.ASCII)
+
 
 def present() -> Moment:
     """Return the present time."""
@@ -78,6 +80,9 @@ def parse_time(text: str) -> datetime:
     Raises:
         ValueError: it is something else.
     """
+    # What this library writes itself; otherwise `fromisoformat` allows more than RFC 3339.
+    if _OWN_TIME.fullmatch(text):
+        return datetime.fromisoformat(text)
     match = _TIME.fullmatch(text)
     if match is None:
         raise ValueError(f"not an RFC 3339 time: {text!r}")
@@ -184,6 +189,12 @@ def message_of(entry: Mapping[str, Any]) -> Message:
     return Message.from_dict(data if isinstance(data, dict) else {})
 
 
+def messages_of(entries: Sequence[Mapping[str, Any]]) -> list[Message]:
+    """Return the messages of entries: :func:`message_of` for many."""
+    of = Message.from_dict
+    return [of(data) if type(data := entry.get("data")) is dict else message_of(entry) for entry in entries]
+
+
 def decode_message(raw: bytes) -> Message:
     """Return the message of one line of a log.
 
@@ -203,19 +214,24 @@ def decode_messages(lines: Sequence[bytes]) -> list[Message]:
         entries = orjson.loads(b"[%b]" % b",".join(lines))
     except orjson.JSONDecodeError:
         return [decode_message(raw) for raw in lines]
-    return [message_of(entry) for entry in entries]
+    return messages_of(entries)
 
 
-def decode_lines(block: bytes) -> list[dict[str, Any]]:
+def decode_lines(block: bytes, begin: int = 0) -> list[dict[str, Any]]:
     """Return the entries of lines that are known to be such, at once: faster than one by one.
+
+    Args:
+        block: The lines.
+        begin: Where the first one begins.
 
     Raises:
         ValueError: one is none.
     """
     try:
-        entries: list[dict[str, Any]] = orjson.loads(b"[%b]" % block.rstrip().replace(b"\n", b","))
+        lines = block[begin:].rstrip().replace(b"\n", b",")
+        entries: list[dict[str, Any]] = orjson.loads(b"".join((b"[", lines, b"]")))
     except orjson.JSONDecodeError:
-        return [decode_entry(line) for line in block.split(b"\n") if line.strip()]
+        return [decode_entry(line) for line in block[begin:].split(b"\n") if line.strip()]
     return entries
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -24,6 +25,7 @@ MAX_ENTRY_BYTES: Final = 16 * 1024 * 1024
 MAX_BATCH_BYTES: Final = 64 * 1024 * 1024
 #: Largest metadata of a session or a checkpoint as JSON, in bytes.
 MAX_METADATA_BYTES: Final = 256 * 1024
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 def agent_name(value: str) -> str:
@@ -168,7 +170,7 @@ def _component(prefix: str, value: str) -> str:
         raise InvalidPathComponentError(f"{prefix}path component cannot be empty")
     if value == "." or ".." in value or "/" in value or "\\" in value:
         raise InvalidPathComponentError(prefix + InvalidPathComponentError.text)
-    if any(_is_control(character) for character in value):
+    if _CONTROL.search(value):
         raise InvalidPathComponentError(f"{prefix}control characters are not allowed")
     try:
         size = len(value.encode())
@@ -182,7 +184,7 @@ def _component(prefix: str, value: str) -> str:
 def _text(what: str, value: str, limit: int) -> str:
     if not isinstance(value, str):
         raise InvalidMessageError(f"{what} must be text, not {type(value).__name__}")
-    if any(_is_control(character) for character in value):
+    if _CONTROL.search(value):
         raise InvalidMessageError(f"{what} has control characters")
     try:
         size = len(value.encode())
@@ -191,7 +193,3 @@ def _text(what: str, value: str, limit: int) -> str:
     if size > limit:
         raise InvalidMessageError(f"{what} is {size} bytes, the limit is {limit}")
     return value
-
-
-def _is_control(character: str) -> bool:
-    return character < " " or "\x7f" <= character <= "\x9f"

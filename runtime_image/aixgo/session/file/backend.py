@@ -11,7 +11,8 @@ from aixgo.errors import (
     SessionCorruptedError,
 )
 from aixgo.session import formats
-from aixgo.session.file.engine import FileEngine
+from aixgo.session.file.engine import LARGE_READ, FileEngine
+from aixgo.session.file.log_writer import SessionLog
 from aixgo.session.file.verify import verify_files
 from aixgo.session.log import index_lines
 from aixgo.session.types import TurnStart
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from aixgo.message import Message
     from aixgo.session.file.change import Change
-    from aixgo.session.file.log_writer import SessionLog
     from aixgo.session.types import (
         Append,
         Branch,
@@ -42,8 +42,6 @@ Durability = Literal["fsync", "os"]
 _LOCK_INTERVAL: Final = 0.02
 #: Characters of messages that are not prepared in the event loop.
 _LARGE: Final = 64 * 1024
-#: Bytes that are not read and decoded in the event loop.
-_LARGE_READ: Final = 512 * 1024
 
 
 class FileBackend(FileEngine):
@@ -132,7 +130,9 @@ class FileBackend(FileEngine):
 
     async def load(self, session_id: str) -> SessionRecord:
         """Return a session."""
-        found = None if self._closed else self._look(session_id, lambda log: log.known_record())
+        found = None if self._closed else self._look(session_id, SessionLog.known_record)
+        if found is None:
+            found = self._look_for(session_id)
         if found is not None:
             return found
         return await self._run("load session", lambda: self._store.load(session_id))
@@ -175,7 +175,7 @@ class FileBackend(FileEngine):
     ) -> list[Message]:
         """Return the newest messages of a branch, oldest first."""
         if before is None and branch is None and not self._closed:
-            found = self._look(session_id, lambda log: log.newest_messages(limit, _LARGE_READ))
+            found = self._look(session_id, lambda log: log.newest_messages(limit, LARGE_READ))
             if found is not None:
                 return found
         return await self._run(

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
 
 from aixgo.cancellation import see_through
-from aixgo.errors import (
-    StorageClosedError,
-    StorageError,
-)
+from aixgo.errors import AixgoError, StorageClosedError, StorageError
 from aixgo.session import formats, validation
 from aixgo.session.file import paths
 from aixgo.session.file.change import Change
@@ -28,9 +26,7 @@ if TYPE_CHECKING:
 
     from aixgo.session.file.log_writer import SessionLog
     from aixgo.session.formats import Moment
-    from aixgo.session.types import (
-        Lease,
-    )
+    from aixgo.session.types import Lease, SessionRecord
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -39,6 +35,12 @@ Durability = Literal["fsync", "os"]
 
 #: How often the store's lock is tried while another process has it, in seconds.
 _LOCK_INTERVAL: Final = 0.02
+#: Bytes that are not read and decoded in the event loop; of a session that was not seen yet.
+LARGE_READ: Final = 512 * 1024
+_SMALL_READ: Final = 128 * 1024
+#: Seconds after which a look-up was slow, and how many are left to the threads then.
+_SLOW_LOOK: Final = 0.005
+_LOOKS_TO_LEAVE: Final = 1000
 
 
 class Prepare(Protocol[T_co]):
@@ -74,6 +76,7 @@ class FileEngine:
         self._creating = KeyedLocks()
         self._committer = GroupCommitter(self._store.journal.commit, self._store.journal.commit_at_once)
         self._gathering_since = formats.present()
+        self._looks_to_leave = 0
         self._at_work = 0
         self._all_done: asyncio.Event | None = None
         self._lock_timeout = lock_timeout
@@ -88,11 +91,40 @@ class FileEngine:
         if log is None or not log.lock.acquire(blocking=False):
             return None
         try:
-            return look(log) if log.is_current() and not log.may_be_over() else None
-        except OSError:
+            if not log.is_current() or log.may_be_over():
+                return None
+            with paths.without_waiting(LARGE_READ):
+                return look(log)
+        except (OSError, paths.WouldWaitError):
             return None
         finally:
             log.lock.release()
+
+    def _look_for(self, session_id: str) -> SessionRecord | None:
+        """Look in the event loop for a session that was not seen yet. None: only a thread can tell.
+
+        What is read is in the page cache. Where the directory itself is far away, a look-up takes long; then
+        the next ones are left to the threads.
+        """
+        if self._closed or not self._opened:
+            return None
+        if self._looks_to_leave:
+            self._looks_to_leave -= 1
+            return None
+        begin, waits = time.perf_counter(), _waits()
+        log = self._store.look_up(session_id)
+        if log is None or not log.lock.acquire(blocking=False):
+            return None
+        try:
+            with paths.without_waiting(_SMALL_READ):
+                log.refresh(complete=False)
+            return None if log.may_be_over() else log.known_record()
+        except (OSError, paths.WouldWaitError, AixgoError):
+            return None
+        finally:
+            log.lock.release()
+            if time.perf_counter() - begin > _SLOW_LOOK and _waits() > waits:
+                self._looks_to_leave = _LOOKS_TO_LEAVE
 
     async def close(self) -> None:
         """Bring the index up to date and give the lock back."""
@@ -254,3 +286,8 @@ class FileEngine:
             if not self._opened:
                 await asyncio.get_running_loop().run_in_executor(self._pool, self._store.recover)
                 self._opened = True
+
+
+def _waits() -> int:
+    """Return how often this thread waited for something; not how often others were given the processor."""
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw

@@ -42,6 +42,33 @@ def storage_error(what: str, error: OSError) -> StorageError:
     return StorageError(f"{what}: {reason}")
 
 
+class WouldWaitError(Exception):
+    """What was to be done without waiting cannot be done so."""
+
+
+class _Patience(threading.local):
+    """How many bytes this thread may still read without waiting for the disk; None: it may wait."""
+
+    left: int | None = None
+
+
+_patience = _Patience()
+
+
+@contextlib.contextmanager
+def without_waiting(most: int) -> Iterator[None]:
+    """Read, inside the block, only what is in the page cache, and up to ``most`` bytes.
+
+    Raises:
+        WouldWaitError: something else was to be read, or somebody else opens a directory.
+    """
+    _patience.left = most
+    try:
+        yield
+    finally:
+        _patience.left = None
+
+
 def sync(fd: int) -> None:
     """Make what was written to a file or a directory durable."""
     os.fsync(fd)
@@ -56,13 +83,22 @@ class Directories:
         self._agents: dict[str, int] = {}
         self._lock = threading.Lock()
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._lock.acquire(blocking=_patience.left is None):
+            raise WouldWaitError
+        try:
+            yield
+        finally:
+            self._lock.release()
+
     def open_base(self, *, create: bool) -> int:
         """Return the descriptor of the base directory.
 
         Raises:
             FileNotFoundError: it does not exist and was not to be created.
         """
-        with self._lock:
+        with self._alone():
             if self._base_fd is None:
                 if create:
                     self.base.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
@@ -80,7 +116,7 @@ class Directories:
             InvalidPathComponentError: it is a symbolic link.
         """
         base = self.open_base(create=create)
-        with self._lock:
+        with self._alone():
             fd = self._agents.get(agent_name)
             if fd is not None and os.fstat(fd).st_nlink > 0:
                 return fd
@@ -206,11 +242,37 @@ def write_at(fd: int, data: bytes, position: int) -> None:
 
 def read_range(fd: int, start: int, end: int) -> bytes:
     """Return the bytes from ``start`` to ``end``, or fewer when the file is shorter."""
+    left = _patience.left
+    if left is not None:
+        return _cached_range(fd, start, min(end, start + left + 1))
     parts: list[bytes] = []
     while start < end and (part := os.pread(fd, min(end - start, 1 << 24), start)):
         parts.append(part)
         start += len(part)
     return b"".join(parts)
+
+
+def _cached_range(fd: int, start: int, end: int) -> bytes:
+    left = _patience.left or 0
+    if end - start > left:
+        size = os.fstat(fd).st_size
+        if min(end, size) - start > left:
+            raise WouldWaitError
+        end = max(start, size)
+    buffer = bytearray(end - start)
+    done = 0
+    while done < len(buffer):
+        try:
+            read = os.preadv(fd, [memoryview(buffer)[done:]], start + done, os.RWF_NOWAIT)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+                raise WouldWaitError from error
+            raise
+        if not read:
+            break
+        done += read
+    _patience.left = left - done
+    return bytes(memoryview(buffer)[:done])
 
 
 def replace_file(name: str, dir_fd: int, data: bytes, *, durable: bool) -> None:

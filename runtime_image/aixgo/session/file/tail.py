@@ -21,6 +21,8 @@ _FIRST_BLOCK: Final = 16 * 1024
 #: A position that is further from the end is not looked for.
 _MOST: Final = 1 << 20
 _BLOCK: Final = 64 * 1024
+#: What a position and what varies between lines adds to the bytes of messages.
+_MARGIN: Final = 1.08
 _HEADER: Final = 4096
 _MARK: Final = b'"event":"position"'
 
@@ -118,12 +120,14 @@ def _place_of(entry_id: str, data: bytes, offset: int) -> tuple[int, int] | None
     return offset + begin, offset + end
 
 
-def newest_messages(fd: int, end: int, leaf: str, count: int, most: int) -> tuple[list[Message], int] | None:
+def newest_messages(
+    fd: int, place: tuple[int, int], leaf: str, count: int, most: int
+) -> tuple[list[Message], int] | None:
     """Return up to ``count`` messages of a branch, oldest first, and how many bytes their lines take.
 
     Args:
         fd: The log.
-        end: Where the line of the newest message ends.
+        place: Where the line of the newest message begins and ends.
         leaf: The newest message.
         count: How many.
         most: How many bytes may be read.
@@ -132,23 +136,42 @@ def newest_messages(fd: int, end: int, leaf: str, count: int, most: int) -> tupl
         None if a predecessor is not in the log, or further away.
     """
     found: list[Message] = []
+    line, end = place[1] - place[0], place[1]
     wanted, rest, first = leaf, b"", end
-    block = min(_BLOCK, 512 * count + SPACING)
     while wanted and len(found) < count:
         if end == 0 or first - end > most:
             return None
-        begin = max(0, end - block)
+        missing = count - len(found)
+        if found:
+            line = (first - end) // len(found)
+        begin = max(0, end - min(_BLOCK, int(missing * line * _MARGIN) + 512))
         data = paths.read_range(fd, begin, end) + rest
         # The first line is not complete, unless the file begins with it.
         whole = data.find(b"\n") + 1 if begin else 0
         rest = data[:whole] if whole else data if begin else b""
-        for entry in reversed(formats.decode_lines(data[whole:]) if whole or not begin else []):
-            if entry["id"] == wanted and entry["type"] == formats.MESSAGE:
-                found.append(formats.message_of(entry))
-                parent = entry.get("parentId")
-                wanted = parent if isinstance(parent, str) else ""
-                if not wanted or len(found) == count:
-                    break
-        end, block = begin, _BLOCK
-    found.reverse()
+        entries = formats.decode_lines(data, whole) if whole or not begin else []
+        branch, wanted = _newest_of_branch(entries, wanted, missing)
+        found[:0] = formats.messages_of(branch)
+        end = begin
     return found, first - end
+
+
+def _newest_of_branch(
+    entries: list[dict[str, Any]], leaf: str, count: int
+) -> tuple[list[dict[str, Any]], str]:
+    """Return the newest entries of a branch, oldest first, and the id of the one before them."""
+    messages = [entry for entry in entries if entry["type"] == formats.MESSAGE]
+    messages = messages[len(messages) - min(count, len(messages)) :]
+    parents = [entry.get("parentId") for entry in messages]
+    # Nearly always each follows the one before it in the log.
+    ids = [entry["id"] for entry in messages]
+    if not (ids and ids[-1] == leaf and parents[1:] == ids[:-1]):
+        messages, parents = [], [leaf]
+        for entry in reversed(entries):
+            if entry["id"] == parents[0] and entry["type"] == formats.MESSAGE:
+                messages.insert(0, entry)
+                parents.insert(0, entry.get("parentId"))
+                if len(messages) == count:
+                    break
+    before = parents[0]
+    return messages, before if isinstance(before, str) else ""
