@@ -116,7 +116,8 @@ async def test_a_large_index_or_message_is_left_to_a_thread(
         await manager.create("assistant", metadata={"k": "x" * 200_000})
     async with Manager(FileBackend(directory)) as manager:
         await manager.backend.list_agents()  # type: ignore[attr-defined]
-        os.utime(directory / "assistant" / "sessions.json")  # to be read again
+        index = directory / "assistant" / "sessions.json"
+        index.write_bytes(index.read_bytes() + b" " * 200_000)
         handed_over.clear()
         session = await manager.get(session_id)
         assert len(await texts(session, limit=1)) == 1
