@@ -6,15 +6,14 @@ import argparse
 import asyncio
 import sys
 import tempfile
-import time
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.common.command import finish, now
 from benchmarks.common.environment import locked_python
 from benchmarks.common.goals import judge
-from benchmarks.common.machine import BEGIN, ROOT, about_machine, load, say
+from benchmarks.common.machine import ROOT, about_machine, load, say
 from benchmarks.common.results import Results
-from benchmarks.common.tables import as_json, write
 from benchmarks.operator.goals import goals
 from benchmarks.operator.measure import Installation
 from benchmarks.operator.report import CHART, markdown
@@ -56,14 +55,10 @@ def main() -> int:
             installation = Installation(plane, World(agents), Path(folder), {})
             for step, numbers in asyncio.run(installation.measure(steady=arguments.steady)).items():
                 results.add(step, str(agents), numbers)
-    about["load after"] = load()
-    about["seconds"] = round(time.monotonic() - BEGIN)
+    now(about)
     verdicts = judge(goals(str(small), str(arguments.agents)), results)
     text = markdown(results, verdicts, about)
-    write(arguments.out, text, as_json(results, verdicts, about, CHART), drawing)
-    print(text)
-    say(f"written to {arguments.out}: report.md, result.json, chart.png")
-    return 0
+    return finish(arguments.out, text, results, verdicts, about, CHART, drawing)
 
 
 if __name__ == "__main__":

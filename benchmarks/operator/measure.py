@@ -86,9 +86,13 @@ class Operator:
             status, text = await asyncio.to_thread(self._process.get, "/metrics")
             if status == 200:
                 return _counts(text)
-            if self._process.process.poll() is not None:
-                raise RuntimeError(f"the operator ended: {self._process.log.read_text()[-2000:]}")
+            self.check()
             await asyncio.sleep(0.05)
+
+    def check(self) -> None:
+        """Raise RuntimeError when it has ended."""
+        if self._process.process.poll() is not None:
+            raise RuntimeError(f"the operator ended: {self._process.log.read_text()[-2000:]}")
 
     async def until(self, condition: Callable[[Counts], bool], timeout: float = 300.0) -> None:
         """Wait until the counts are as wanted. Raises RuntimeError after ``timeout`` seconds."""
@@ -257,7 +261,7 @@ class Installation:
             for resource in (AGENTS, AGENT_RUNTIMES)
         ]
         try:
-            await _with_progress(readiness.complete, lambda: f"{readiness.missing} not ready")
+            await _with_progress(readiness.complete, lambda: f"{readiness.missing} not ready", operator)
         finally:
             for watch in watches:
                 watch.cancel()
@@ -352,13 +356,17 @@ class Installation:
         say(f"  {dict(counted.writes)} {dict(counted.reads)} {dict(counted.reconciles)}")
 
 
-async def _with_progress(event: asyncio.Event, text: Callable[[], str]) -> None:
-    """Wait for an event, and say now and then how far it is. Raises RuntimeError when nothing changes."""
+async def _with_progress(event: asyncio.Event, text: Callable[[], str], operator: Operator) -> None:
+    """Wait for an event, and say now and then how far it is.
+
+    Raises RuntimeError when nothing changes, or the operator ends.
+    """
     last, since = "", time.monotonic()
     while not event.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(event.wait(), 10.0)
             return
+        operator.check()
         if text() != last:
             last, since = text(), time.monotonic()
             say(last)

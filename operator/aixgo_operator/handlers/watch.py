@@ -129,7 +129,8 @@ def _tune(settings: kopf.OperatorSettings) -> None:
     settings.posting.enabled = False
     settings.persistence.diffbase_storage = _NoDiffBase()
     settings.persistence.progress_storage = _NoProgress()
-    settings.queueing.idle_timeout = 1.0
+    # A worker holds its object until then; at the start there is one for every object of the cluster.
+    settings.queueing.idle_timeout = 0.2
     settings.queueing.error_delays = (1, 2, 5, 10, 20, 30, 60)
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 310

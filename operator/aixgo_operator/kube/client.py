@@ -23,7 +23,7 @@ from aixgo_operator.kube.errors import (
     UnavailableError,
     from_response,
 )
-from aixgo_operator.kube.resources import EVENTS, Manifest, Resource, resource_of, with_type
+from aixgo_operator.kube.resources import DEPLOYMENTS, EVENTS, Manifest, Resource, resource_of, with_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,8 +53,10 @@ class KubeClient(Protocol):
     async def list_objects(
         self, resource: Resource, namespace: str | None = None, *, label_selector: str = ""
     ) -> list[Manifest]:
-        """Return all objects of a kind, read in pages. Raises NotFoundError when the kind is not
-        installed."""
+        """Return all objects of a kind, read in pages, without managedFields but for Deployments.
+
+        Raises NotFoundError when the kind is not installed.
+        """
 
     async def installed(self, resource: Resource, namespace: str | None = None) -> bool:
         """Whether the API server has the kind. Raises ForbiddenError when it may not be asked."""
@@ -206,7 +208,7 @@ class ApiServerClient:
                 # The pages took so long that their common state is forgotten: from the beginning.
                 items, params = [], {key: params[key] for key in params if key != "continue"}
                 continue
-            items += [with_type(resource, item) for item in page.get("items") or ()]
+            items += [_listed(resource, item) for item in page.get("items") or ()]
             token = (page.get("metadata") or {}).get("continue")
             if not token:
                 return items
@@ -429,6 +431,12 @@ class ApiServerClient:
             for item in settings.values()
             if item["in"] == "header" and item["value"]
         }
+
+
+def _listed(resource: Resource, item: Manifest) -> Manifest:
+    if resource is not DEPLOYMENTS:
+        item["metadata"].pop("managedFields", None)  # half of an object, and nobody reads it
+    return with_type(resource, item)
 
 
 def _pause(attempt: int, retry_after: float | None) -> float:

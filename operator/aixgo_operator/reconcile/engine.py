@@ -54,8 +54,6 @@ _NOT_LEADING: Final = 1.0
 #: Seconds until the cluster is read again after the start: what went between the first reading and the first
 #: word of the watches is told by nobody.
 _FIRST_RESYNC: Final = 15.0
-#: Objects that are taken in without letting anything else run.
-_BATCH: Final = 100
 
 
 class Engine:
@@ -148,7 +146,7 @@ class Engine:
         """Read the whole cluster again, repair what a lost event left wrong, and return how many objects
         were."""
         repaired = 0
-        for resource, manifest, deleted in await list_everything(
+        async for resource, manifest, deleted in list_everything(
             self._context.client, self.cache, self._context.settings
         ):
             known = self.cache.get(ref_of(manifest))
@@ -163,7 +161,8 @@ class Engine:
         return repaired
 
     async def _read_everything(self) -> None:
-        for _, manifest, _ in await list_everything(self._context.client, self.cache, self._context.settings):
+        found = list_everything(self._context.client, self.cache, self._context.settings)
+        async for _, manifest, _ in found:
             self.cache.put(manifest)
 
     def _enqueue_all(self, spread: float = 0.0) -> None:

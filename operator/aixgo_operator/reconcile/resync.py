@@ -5,7 +5,8 @@ A watch that had to start over (410) never tells of the objects that went meanwh
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Final
 
 from aixgo_operator.api.constants import LABEL_MANAGED_BY, MANAGED_BY
 from aixgo_operator.kube.errors import ForbiddenError, NotFoundError
@@ -13,35 +14,42 @@ from aixgo_operator.kube.resources import CHILD_KINDS, NAMESPACES, OPTIONAL_KIND
 from aixgo_operator.reconcile.cache import ref_of
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from aixgo_operator.domain.settings import OperatorSettings
     from aixgo_operator.kube.client import KubeClient
     from aixgo_operator.kube.resources import Manifest, Resource
     from aixgo_operator.reconcile.cache import Cache
 
+#: Objects that are taken in without letting anything else run.
+_BATCH: Final = 100
 #: What the watches over children select on the server.
 OUR_LABEL = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
 
 
 async def list_everything(
     client: KubeClient, cache: Cache, settings: OperatorSettings
-) -> list[tuple[Resource, Manifest, bool]]:
-    """Return every object of interest with its kind; True at the end marks one of the cache that is gone.
+) -> AsyncIterator[tuple[Resource, Manifest, bool]]:
+    """Yield every object of interest with its kind; True at the end marks one of the cache that is gone.
 
-    Our own kinds come first, so that children find their owners. Raises ApiError; NotFoundError when a CRD is
-    missing.
+    Kind by kind, so that not the whole cluster is in memory twice: namespaces, then our own, so that children
+    find their owners. Raises ApiError; NotFoundError when a CRD is missing.
     """
-    found: list[tuple[Resource, Manifest, bool]] = []
+    for item in await _namespaces(client, settings):
+        yield (NAMESPACES, item, False)
     for resource in (*OUR_KINDS, *CHILD_KINDS, *OPTIONAL_KINDS, PODS):
         selector = "" if resource in OUR_KINDS else OUR_LABEL
         items: list[Manifest] = []
         for namespace in settings.watch_namespaces or (None,):
             items += await _listed(client, resource, namespace, selector)
-        found += [(resource, item, False) for item in items]
         listed = {ref_of(item) for item in items}
+        while items:
+            yield (resource, items.pop(), False)
+            if len(items) % _BATCH == 0:
+                await asyncio.sleep(0)
         for known in list(cache.all_of(resource.kind)):
             if ref_of(known) not in listed and await _gone(client, resource, known):
-                found.append((resource, known, True))
-    return [*await _namespaces(client, settings), *found]
+                yield (resource, known, True)
 
 
 async def _listed(
@@ -62,11 +70,9 @@ async def _gone(client: KubeClient, resource: Resource, known: Manifest) -> bool
     return current is None or current["metadata"]["uid"] != metadata["uid"]
 
 
-async def _namespaces(
-    client: KubeClient, settings: OperatorSettings
-) -> list[tuple[Resource, Manifest, bool]]:
+async def _namespaces(client: KubeClient, settings: OperatorSettings) -> list[Manifest]:
     if not settings.watch_namespaces:
-        return [(NAMESPACES, item, False) for item in await client.list_objects(NAMESPACES)]
+        return await client.list_objects(NAMESPACES)
     found = []
     for name in settings.watch_namespaces:
         try:
@@ -74,5 +80,5 @@ async def _namespaces(
         except ForbiddenError:
             continue  # its labels stay unknown: consent by selector does not match it
         if item is not None:
-            found.append((NAMESPACES, item, False))
+            found.append(item)
     return found
