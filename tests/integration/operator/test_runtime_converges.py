@@ -63,7 +63,7 @@ async def test_every_order_with_a_managed_redis_ends_in_the_same_objects(
     plane: ControlPlane, cluster: support.Cluster
 ) -> None:
     """Here the runtime has to wait for credentials, which have to wait for the list of consumers."""
-    await _apply_in_every_order(plane, cluster, _with_redis, objects=14)
+    await _apply_in_every_order(plane, cluster, _with_redis, objects=15)
 
 
 async def _apply_in_every_order(
