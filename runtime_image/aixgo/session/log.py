@@ -234,7 +234,12 @@ class LogIndex:
 
     def position(self) -> positions.Position:
         """Return where the session stands."""
-        return positions.Position(self.chain(self.leaf), self.message_count, self.version)
+        _, count, chain = self.tip()
+        return positions.Position(chain, count, self.version)
+
+    def tip(self) -> tuple[str, int, str]:
+        """Return the id of the branch's newest message, how many it has, and its chain value."""
+        return self._nodes.at(self.leaf)
 
     def entry_id(self, node: int) -> str:
         """Return the id of a message's entry; "" for :data:`ROOT`."""

@@ -92,6 +92,12 @@ class NodeTable:
             end = position + _ID - 1
         return None
 
+    def at(self, node: int) -> tuple[str, int, str]:
+        """Return the id of a message's entry, how many messages there are up to it, and its chain value."""
+        if node == self._last[0]:
+            return self._last[1], self._depths[node] if node != ROOT else 0, self._last[2]
+        return self.entry_id(node), self.depth(node), self.chain(node)
+
     def entry_id(self, node: int) -> str:
         """Return the id of a message's entry; "" for :data:`ROOT`."""
         if node == self._last[0]:

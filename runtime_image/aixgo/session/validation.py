@@ -25,6 +25,7 @@ MAX_ENTRY_BYTES: Final = 16 * 1024 * 1024
 MAX_BATCH_BYTES: Final = 64 * 1024 * 1024
 #: Largest metadata of a session or a checkpoint as JSON, in bytes.
 MAX_METADATA_BYTES: Final = 256 * 1024
+_TEXT: Final = {str}
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
@@ -148,12 +149,8 @@ def messages(values: Iterable[Message]) -> list[Message]:
     for value in checked:
         if not isinstance(value, Message):
             raise InvalidMessageError(f"expected a Message, not {type(value).__name__}")
-        if not (
-            isinstance(value.id, str)
-            and isinstance(value.type, str)
-            and isinstance(value.payload, str)
-            and isinstance(value.timestamp, str)
-        ):
+        kinds = {type(value.id), type(value.type), type(value.payload), type(value.timestamp)}
+        if kinds != _TEXT and not all(issubclass(kind, str) for kind in kinds):
             raise InvalidMessageError("id, type, payload and timestamp of a message must be text")
         if value.metadata and not is_finite(value.metadata):
             raise InvalidMessageError("a number in the metadata of a message is not finite")

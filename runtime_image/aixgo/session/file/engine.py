@@ -146,14 +146,17 @@ class FileEngine:
     async def _change_under_lease(
         self, what: str, session_id: str, lease: Lease | None, prepare: Prepare[T], complete: bool
     ) -> T:
-        if self._closed or not self._store.lock.held or self._store.hot(session_id) is None:
+        log = self._store.hot(session_id)
+        if log is None or self._closed or not self._store.lock.held:
             await self._be_ready(what, session_id)
+            log = None
         if lease is not None:
-            return await self._change(what, session_id, lease, prepare, complete=complete)
+            return await self._change(what, session_id, lease, prepare, complete=complete, log=log)
         if not self._leases.try_hold(session_id):
             await self._leases.hold(session_id)
+            log = None  # it may be another one by now
         try:
-            return await self._change(what, session_id, None, prepare, complete=complete)
+            return await self._change(what, session_id, None, prepare, complete=complete, log=log)
         finally:
             self._leases.let_go(session_id)
 
@@ -167,17 +170,28 @@ class FileEngine:
         await self._become_writer()
 
     async def _change(
-        self, what: str, session_id: str, lease: Lease | None, prepare: Prepare[T], *, complete: bool
+        self,
+        what: str,
+        session_id: str,
+        lease: Lease | None,
+        prepare: Prepare[T],
+        *,
+        complete: bool,
+        log: SessionLog | None = None,
     ) -> T:
-        """Prepare a change, in the loop if nothing has to be waited for, and make it."""
+        """Prepare a change, in the loop if nothing has to be waited for, and make it.
+
+        ``log`` is what the store knows of the session at this moment.
+        """
         if not self._changing.try_acquire(session_id):
             await self._changing.acquire(session_id)
+            log = None
         self._at_work += 1
         try:
             if self._closed:
                 raise StorageClosedError
             prepared = None
-            log = self._store.hot(session_id)
+            log = log or self._store.hot(session_id)
             if log is not None and (log.complete or not complete) and log.lock.acquire(blocking=False):
                 try:
                     if log.is_current() and not log.may_be_over():

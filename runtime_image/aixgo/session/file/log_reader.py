@@ -240,15 +240,16 @@ class LogReader:
         if updated is None or index.session is None:
             of_index = formats.time_or_none(self._legacy.get("updatedAt"))
             updated = max(updated or of_index or created, of_index or updated or created)
+        leaf, count, _ = index.tip()
         return SessionRecord(
             self.session_id,
             self.agent_name,
             known.user_id,
             created,
             max(created, updated),
-            index.message_count,
+            count,
             index.version,
-            index.entry_id(index.leaf),
+            leaf,
             known.metadata,
             known.ttl_seconds,
         )

@@ -70,13 +70,12 @@ class SessionLog(LogContent):
         now, timestamp = moment
         lines = self._adoption_lines(index)
         adopts = bool(lines)
-        parent_id = index.entry_id(index.leaf)
+        parent_id, _, chain = index.tip()
         count = len(append.messages)
         alone = count == 1 and key is None  # else the id is that of the turn
         if not alone:
             lines.append(formats.turn_entry(append.id, parent_id, timestamp, count, key))
-        chain = index.chain(index.leaf)
-        size, position_at = index.size + _size(lines), index.position_at
+        size, position_at = index.size + (_size(lines) if lines else 0), index.position_at
         added: list[tuple[str, int, int, str]] = []
         for number, message in enumerate(append.messages, 1):
             if number == count and size - position_at >= tail.SPACING and not adopts:
@@ -88,8 +87,9 @@ class SessionLog(LogContent):
             line, digest = formats.message_entry(entry_id, parent_id, timestamp, message)
             chain = formats.extend_chain(chain, digest)
             lines.append(line)
-            added.append((entry_id, size, size + len(line) + 1, chain))
-            parent_id, size = entry_id, size + len(line) + 1
+            begin, size = size, size + len(line) + 1
+            added.append((entry_id, begin, size, chain))
+            parent_id = entry_id
 
         def finish() -> SessionRecord:
             self._index = index
@@ -268,7 +268,7 @@ class SessionLog(LogContent):
                 paths.truncate(fd, size, durable=self._durable)
 
     def _change(self, lines: list[bytes], finish: Callable[[], R]) -> Change[R]:
-        data = b"\n".join(lines) + b"\n"
+        data = lines[0] + b"\n" if len(lines) == 1 else b"\n".join([*lines, b""])
         formats.check_batch(len(data))
         return Change(self, self._index.size, data, finish, creates=self._stamp is None)
 
