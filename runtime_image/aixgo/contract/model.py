@@ -14,4 +14,6 @@ class ContractModel(BaseModel):
         populate_by_name=True,
         extra="ignore",
         frozen=True,
+        # Validators are made when first needed: a process needs few, and each is made again inside others.
+        defer_build=True,
     )

@@ -58,7 +58,9 @@ _camel = cache(to_camel)
 class RoleModel(BaseModel):
     """A part of a ``roleConfig``."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, defer_build=True
+    )
 
     @model_validator(mode="before")
     @classmethod

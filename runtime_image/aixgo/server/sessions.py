@@ -10,9 +10,6 @@ import functools
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-
 from aixgo.contract import TLS_CA, SessionBackendConfig, SessionStatus
 from aixgo.errors import AixgoError, StorageError
 from aixgo.observability.logs import get_logger
@@ -196,4 +193,8 @@ class Sessions:
 
 @functools.lru_cache(maxsize=4)
 def _fingerprints(bundle: bytes) -> tuple[str, ...]:
+    # Only a backend with TLS needs it.
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+
     return tuple(ca.fingerprint(hashes.SHA256()).hex() for ca in x509.load_pem_x509_certificates(bundle))
