@@ -66,6 +66,7 @@ def run(directory: Path, rounds: int, seconds: float, samples: int, cores: Cores
                 _one_round(step, number, seconds, client, results)
     # Nothing else is running now.
     commands = _starts(directory)
+    _one_round_of_starts(commands, 1, Results())  # compiles what has not been compiled yet
     for number in range(rounds):
         say(f"round {number + 1}/{rounds}: start")
         _one_round_of_starts(commands, samples, results)
