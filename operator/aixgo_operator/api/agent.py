@@ -12,6 +12,7 @@ from aixgo_operator.api.meta import (
     AGE_COLUMN,
     READY_COLUMN,
     REASON_COLUMN,
+    STATUS_COLUMN,
     CustomResource,
     PrinterColumn,
     ResourceInfo,
@@ -209,6 +210,7 @@ class Agent(CustomResource):
         status=AgentStatus,
         columns=(
             READY_COLUMN,
+            STATUS_COLUMN,
             PrinterColumn("Runtime", "string", ".spec.runtimeRef.name"),
             PrinterColumn("Role", "string", ".spec.role"),
             PrinterColumn("Model", "string", ".spec.model.name"),

@@ -23,6 +23,7 @@ from aixgo_operator.api.meta import (
     AGE_COLUMN,
     READY_COLUMN,
     REASON_COLUMN,
+    STATUS_COLUMN,
     CustomResource,
     PrinterColumn,
     ResourceInfo,
@@ -307,6 +308,7 @@ class AgentRuntime(CustomResource):
         scalable=True,
         columns=(
             READY_COLUMN,
+            STATUS_COLUMN,
             PrinterColumn("Replicas", "integer", ".status.readyReplicas"),
             PrinterColumn("Agents", "integer", ".status.attachedAgents"),
             PrinterColumn("Sessions", "string", ".spec.sessionBackendRef.name"),

@@ -88,6 +88,8 @@ def condition_column(
 
 AGE_COLUMN = PrinterColumn("Age", "date", ".metadata.creationTimestamp")
 READY_COLUMN = condition_column("Ready")
+#: Why it is not ready, in one word, as people know it from pods.
+STATUS_COLUMN = condition_column("Ready", "reason", name="Status")
 REASON_COLUMN = condition_column("Ready", "reason", name="Reason", priority=1)
 
 

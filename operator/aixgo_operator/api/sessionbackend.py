@@ -12,6 +12,7 @@ from aixgo_operator.api.meta import (
     AGE_COLUMN,
     READY_COLUMN,
     REASON_COLUMN,
+    STATUS_COLUMN,
     CustomResource,
     PrinterColumn,
     ResourceInfo,
@@ -197,6 +198,7 @@ class SessionBackend(CustomResource):
         columns=(
             PrinterColumn("Type", "string", ".spec.type"),
             READY_COLUMN,
+            STATUS_COLUMN,
             condition_column("Durable"),
             PrinterColumn("Consumers", "integer", ".status.consumers"),
             AGE_COLUMN,

@@ -127,7 +127,7 @@ def _durable(probe: RedisProbe) -> Verdict:
     if probe.aof_enabled:
         return true(DURABLE, Reason.AOF, "every append is in the append-only file")
     if probe.aof_enabled is None:
-        return unknown(DURABLE, Reason.UNKNOWN, "the user of the operator may not ask Redis (INFO)")
+        return unknown(DURABLE, Reason.UNKNOWN, _why_unknown(probe))
     if probe.snapshots_enabled:
         text = "sessions since the last snapshot are lost when Redis stops: set appendonly yes"
         return false(DURABLE, Reason.SNAPSHOT_ONLY, text)
@@ -137,12 +137,18 @@ def _durable(probe: RedisProbe) -> Verdict:
     return false(DURABLE, Reason.NO_PERSISTENCE, "every session is lost when Redis stops: set appendonly yes")
 
 
+def _why_unknown(probe: RedisProbe) -> str:
+    if probe.failure is not None:
+        return "Redis could not be asked: see Reachable"
+    return "the user of the operator may not ask Redis (INFO)"
+
+
 def _eviction_safe(probe: RedisProbe) -> Verdict:
     policy = probe.max_memory_policy
     if policy == "noeviction" or probe.max_memory_bytes == 0:
         return true(EVICTION_SAFE, Reason.NO_EVICTION, "Redis never evicts keys")
     if policy is None:
-        return unknown(EVICTION_SAFE, Reason.UNKNOWN, "the user of the operator may not ask Redis (INFO)")
+        return unknown(EVICTION_SAFE, Reason.UNKNOWN, _why_unknown(probe))
     if policy.startswith("volatile-"):
         text = f"maxmemory-policy is {policy}: only sessions with a TTL can be evicted"
         return true(EVICTION_SAFE, Reason.VOLATILE_ONLY, text)

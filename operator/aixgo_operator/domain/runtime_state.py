@@ -115,7 +115,9 @@ def sessions(resolved: ResolvedRuntime, observation: RuntimeObservation) -> Verd
     if failed is not None:
         return failed
     if resolved.config.sessions is None:
-        return unknown(SESSIONS, Reason.NOT_READY, "spec.sessionBackendRef does not lead to a backend")
+        return unknown(
+            SESSIONS, Reason.NOT_READY, "spec.sessionBackendRef does not lead to a backend that can be used"
+        )
     wanted = resolved.config.sessions.type
     serving = replicas(observation)
     # A backend that is away makes pods unready: then their word counts all the same.

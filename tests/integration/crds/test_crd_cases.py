@@ -99,7 +99,7 @@ def test_category_lists_all_kinds_with_their_columns(api: ControlPlane) -> None:
     assert "sessionbackend.aixgo.dev/listed" in text
     assert "Unknown" in text
     header = api.kubectl("get", "sbe", "listed").splitlines()[0].split()
-    assert header == ["NAME", "TYPE", "READY", "DURABLE", "CONSUMERS", "AGE"]
+    assert header == ["NAME", "TYPE", "READY", "STATUS", "DURABLE", "CONSUMERS", "AGE"]
     api.kubectl("delete", "sbe", "listed")
 
 
