@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.support.conversations import message, texts
 from aixgo.session import FileBackend, Manager, SessionNotFoundError
 from aixgo.session.file import engine, paths
 from aixgo.session.file.engine import FileEngine
+from aixgo.session.file.store import FileStore
 
 
 @pytest.fixture
@@ -150,3 +152,22 @@ def test_reading_without_waiting(tmp_path: Path) -> None:
         assert paths.read_range(fd, 0, 1000) == b"0123456789"
     finally:
         os.close(fd)
+
+
+async def test_a_directory_that_is_far_away_is_left_to_the_threads(
+    directory: Path, handed_over: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [await written(directory, 1) for _ in range(3)]
+    real = FileStore.look_up
+
+    def slow(self: FileStore, session_id: str) -> object:
+        time.sleep(2 * engine._SLOW_LOOK)
+        return real(self, session_id)
+
+    monkeypatch.setattr(FileStore, "look_up", slow)
+    async with Manager(FileBackend(directory)) as manager:
+        await manager.backend.list_agents()  # type: ignore[attr-defined]
+        handed_over.clear()
+        for session_id in ids:
+            await manager.get(session_id)
+        assert handed_over == ["load session"] * 2
