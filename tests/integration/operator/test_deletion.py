@@ -111,15 +111,22 @@ async def test_a_namespace_with_everything_in_it(plane: ControlPlane, cluster: s
 
 
 async def test_the_operator_goes_first(plane: ControlPlane, cluster: support.Cluster) -> None:
-    """Everything but a protected backend goes without it; the next operator, or its owner, releases that."""
+    """All but a protected backend goes without it; that is released by the next operator, or by hand."""
     own, team = await cluster.namespace("operator"), await cluster.namespace("gone")
     unused = m.file_backend(team, "unused")
     async with support.running(plane, cluster, support.settings(own, (own, team))):
         await populate(cluster, team, "Delete")
         await cluster.apply(unused)
+        await cluster.apply(m.file_backend(team, "files"))
+        await cluster.apply(m.runtime(team, "filed", sessionBackendRef={"name": "files"}))
+        await cluster.until_condition(AGENT_RUNTIMES, team, "filed", "Ready", "True", timeout=30)
         await cluster.until_condition(AGENTS, team, "assistant", "Ready", "True", timeout=30)
-    for resource, name in (*NAMES.items(), (SESSION_BACKENDS, "unused")):
+    more = ((AGENT_RUNTIMES, "filed"), (SESSION_BACKENDS, "files"), (SESSION_BACKENDS, "unused"))
+    for resource, name in (*NAMES.items(), *more):
         await cluster.delete(resource, team, name)
+    # As in docs/uninstall.md.
+    nothing = '{"metadata":{"finalizers":null}}'
+    plane.kubectl("patch", "sessionbackend", "files", "-n", team, "--type=merge", "-p", nothing)
     redis = ["configmaps/sessions-redis", "networkpolicies/sessions-redis"]
     await until_left(
         cluster,
@@ -127,6 +134,7 @@ async def test_the_operator_goes_first(plane: ControlPlane, cluster: support.Clu
         sorted(
             [
                 *redis,
+                "persistentvolumeclaims/files-sessions",
                 "persistentvolumeclaims/sessions-redis",
                 "persistentvolumeclaims/unused-sessions",
                 "pods/sessions-redis-0",
@@ -142,7 +150,7 @@ async def test_the_operator_goes_first(plane: ControlPlane, cluster: support.Clu
     found = await cluster.get(SESSION_BACKENDS, team, "sessions")
     assert found["metadata"]["finalizers"] == [FINALIZER_SESSION_PROTECTION]
     async with support.running(plane, cluster, support.settings(own, (own, team))):
-        kept = ["persistentvolumeclaims/unused-sessions"]
+        kept = ["persistentvolumeclaims/files-sessions", "persistentvolumeclaims/unused-sessions"]
         await until_left(cluster, team, kept, "an operator that comes back ends it")
 
 
