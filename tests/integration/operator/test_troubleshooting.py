@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.support import operator as support
-from tests.support.aixgo_command import aixgo
 from tests.support.cluster.control_plane import ControlPlane
 from tests.support.troubles import TROUBLES, Trouble
+from typer.testing import CliRunner
 
+from aixgo_cli.main import app
 from aixgo_operator.probe.redis_info import RedisProber
 
 if TYPE_CHECKING:
@@ -55,16 +56,12 @@ def equalized(text: str) -> str:
 async def section(plane: ControlPlane, trouble: Trouble, namespace: str) -> str:
     """Return what the user is shown of a trouble."""
     table = await asyncio.to_thread(plane.kubectl, "get", "agrt,agt,sbe", "-n", namespace)
-    explained = await asyncio.to_thread(
-        aixgo,
-        "explain",
-        trouble.explained,
-        "-n",
-        namespace,
-        env={"COLUMNS": "110"},
-        kubeconfig=plane.kubeconfig,
-    )
-    assert explained.code == 0, explained.stderr
+    where = ["-n", namespace, "--kubeconfig", str(plane.kubeconfig)]
+    arguments = ["explain", trouble.explained, *where]
+    environment = {"COLUMNS": "110"}
+    # In this process: to import all of it ten times would take most of the test's time.
+    explained = await asyncio.to_thread(CliRunner().invoke, app, arguments, env=environment)
+    assert explained.exit_code == 0, explained.output
     return "\n".join(
         (
             f"\n## {trouble.title}\n",
@@ -102,7 +99,7 @@ async def test_the_page_is_what_is_shown(empty_plane: ControlPlane) -> None:
                     each.resource, each.name, each.target, "Ready", "False", each.reason, timeout=60
                 )
             await operator.quiet(seconds=2.5, timeout=60)
-            sections = await asyncio.gather(*(section(plane, each, each.name) for each in TROUBLES))
+            sections = [await section(plane, each, each.name) for each in TROUBLES]
     text = INTRODUCTION + "".join(sections)
     if os.environ.get("UPDATE_GOLDEN") == "1":
         PAGE.write_text(text)
