@@ -89,8 +89,14 @@ class RedisProber:
 
         async with self._limit:
             try:
-                async with asyncio.timeout(30.0), _connected(endpoint, self._timeout) as client:
-                    return await _delete(client, prefix, limit)
+                async with asyncio.timeout(30.0):
+                    gone = 0
+                    for node in await _writable(endpoint, self._timeout):
+                        async with _connected(node, self._timeout) as client:
+                            gone += await _delete(client, prefix, limit - gone)
+                        if gone >= limit:
+                            break
+                    return gone
             except (RedisError, OSError, TimeoutError, ValueError, EOFError) as error:
                 raise ProbeError(classify(error, endpoint).message) from error
 
@@ -153,18 +159,37 @@ async def _look(client: Redis) -> RedisProbe:
     return interpret(info, await setting("maxmemory-policy"), await setting("save"))
 
 
+async def _writable(endpoint: RedisEndpoint, timeout: float) -> list[RedisEndpoint]:
+    """Return the servers that have keys: of a Cluster each of its masters, else the endpoint itself."""
+    if endpoint.mode != "Cluster":
+        return [endpoint]
+    async with _connected(endpoint, timeout) as client:
+        slots: list[Any] = await client.execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]
+    default = _host_port(endpoint.addresses[0])[0]
+    # A node that does not know its own address answers with none: it is the one that was asked.
+    masters = {(_text(host) or default, int(port)) for _, _, (host, port, *_), *_ in slots}
+    return [replace(endpoint, addresses=(f"{host}:{port}",)) for host, port in sorted(masters)]
+
+
 async def _delete(client: Redis, prefix: str, limit: int) -> int:
+    async def unlink(keys: list[str]) -> int:
+        # One by one: the keys of a Cluster are in many slots.
+        async with client.pipeline(transaction=False) as pipeline:
+            for key in keys:
+                pipeline.unlink(key)
+            return sum(await pipeline.execute())
+
     pattern = "".join(f"\\{char}" if char in "*?[]\\^-" else char for char in prefix) + "*"
     gone, batch = 0, []
     async for key in client.scan_iter(match=pattern, count=500):
         batch.append(key)
         if len(batch) == 500:
-            gone += await client.unlink(*batch)
+            gone += await unlink(batch)
             batch = []
         if gone + len(batch) >= limit:
             break
     if batch:
-        gone += await client.unlink(*batch)
+        gone += await unlink(batch)
     return gone
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 from tests.support.redis_server import RedisServer, RedisTLSFiles
+from tests.support.redis_topologies import running_cluster
 
 from aixgo_operator.pki.authority import create_authority
 from aixgo_operator.pki.inspect import fingerprints
@@ -231,3 +232,21 @@ async def test_purge_deletes_what_begins_with_the_prefix_and_nothing_else(redis_
         await client.delete("aixgo:s1:team:other")
         with pytest.raises(ProbeError):
             await prober.purge(endpoint(redis_tls, password="wrong"), "a", limit=1)
+
+
+async def test_purge_reaches_every_master_of_a_cluster(tmp_path: Path) -> None:
+    from redis.asyncio.cluster import RedisCluster
+
+    with running_cluster(tmp_path) as nodes:
+        async with RedisCluster(host="127.0.0.1", port=nodes[0].port) as client:
+            for number in range(300):
+                await client.set(f"aixgo:sessions:team:{{{number}}}:meta", "x")
+                await client.set(f"aixgo:sessions:other:{{{number}}}:meta", "x")
+            where = RedisEndpoint(mode="Cluster", addresses=(nodes[0].address,), tls=False)
+            prober = RedisProber()
+            assert await prober.purge(where, "aixgo:sessions:team:", limit=200) >= 200
+            assert await prober.purge(where, "aixgo:sessions:team:", limit=10_000) > 0
+            assert await prober.purge(where, "aixgo:sessions:team:", limit=10_000) == 0
+            left = [key async for key in client.scan_iter(match="aixgo:*")]
+            assert len(left) == 300
+            assert all(b":other:" in key for key in left)
