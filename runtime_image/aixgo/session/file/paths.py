@@ -98,6 +98,9 @@ class Directories:
         Raises:
             FileNotFoundError: it does not exist and was not to be created.
         """
+        known = self._base_fd
+        if known is not None:
+            return known
         with self._alone():
             if self._base_fd is None:
                 if create:
