@@ -67,10 +67,11 @@ class HeldSessions:
     ) -> None:
         """Add what was appended to what is kept, if nothing is missing in between."""
         key = _key(before)
-        recent = self._recent.get(key, None)
-        follows = after.version == before.version + len(messages) and after.created_at == before.created_at
+        # Of an empty session everything is known.
+        recent = self._recent.get(key, None) or (None if before.message_count else Recent(None, ""))
         if recent is None:
             return
+        follows = after.version == before.version + len(messages) and after.created_at == before.created_at
         if not follows or recent.place != before.current_leaf:
             self._recent.forget(key)
             return
