@@ -84,7 +84,7 @@ class Walk:
         await apply(m.secret(team, "prompt", text="Be brief."))
         await apply(m.managed_redis(team))
         await apply(m.file_backend(team, "files"))
-        everything = {
+        everything: dict[str, Any] = {
             "sessionBackendRef": {"name": "sessions"},
             "clients": [{"name": "ci"}],
             "autoscaling": {"minReplicas": 2, "maxReplicas": 3},
@@ -147,7 +147,7 @@ class Walk:
     async def prune(self) -> None:
         """Everything that can be left out is left out."""
         team = self.team
-        bare = {"serviceAccountName": "default", "networkPolicy": {"management": "Unmanaged"}}
+        bare: dict[str, Any] = {"serviceAccountName": "default", "networkPolicy": {"management": "Unmanaged"}}
         await self.cluster.apply(m.runtime(team, **bare))
         await self.cluster.apply(m.runtime(team, "issued"))
         elsewhere = {"redis": {"addresses": ["redis.example:6379"]}}
