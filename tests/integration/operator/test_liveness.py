@@ -55,9 +55,14 @@ async def test_liveness_fails_when_the_watches_are_silent(
             assert await status(200)
             # Read by the resync; the ConfigMap that is written then is told by nobody.
             await cluster.patch(AGENTS, namespace, "assistant", {"spec": {"prompt": "Other."}})
-            await support.until(lambda: status(500), "liveness fails")
-            _, answer = await asyncio.to_thread(_health, operator.process.health.port)
-            assert f"the watch of ConfigMap in {namespace} does not tell what changes" in answer["problems"]
+
+            async def names(kind: str) -> bool:
+                _, answer = await asyncio.to_thread(_health, operator.process.health.port)
+                return f"the watch of {kind} in {namespace} does not tell what changes" in answer["problems"]
+
+            await support.until(lambda: names("Agent"), "what was read is missed")
+            await support.until(lambda: names("ConfigMap"), "what was written is missed")
+            assert await status(500)
             assert operator.process.leadership is not None
             assert operator.process.leadership.leading()
 

@@ -37,6 +37,7 @@ from aixgo_operator.kube.resources import (
     SESSION_BACKENDS,
     STATEFUL_SETS,
     Resource,
+    resource_of,
 )
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Walk:
     async def everything(self) -> None:
         await self.create()
         await self.repair()
+        await self.repair_unseen()
         await self.replace()
         await self.lose_the_lease_object()
         await self.prune()
@@ -115,6 +117,18 @@ class Walk:
                 return bool(found["metadata"]["labels"][PART_OF] == "aixgo")
 
             await support.until(repaired, f"{resource.kind} {name} is repaired", timeout=20)
+
+    async def repair_unseen(self) -> None:
+        """Someone deletes one object of each kind while the watches tell nothing: each is asked for."""
+        self.proxy.cut()
+        gone = []
+        for resource in (*CHILD_KINDS, CERTIFICATES):
+            items = await self.cluster.client.list_objects(resource, self.team, label_selector=OURS)
+            gone.append(items[0])
+            await self.cluster.delete(resource, self.team, items[0]["metadata"]["name"])
+        for item in gone:
+            await self._until_new(resource_of(item), item)
+        self.proxy.heal()
 
     async def replace(self) -> None:
         """What cannot be changed is made anew."""
