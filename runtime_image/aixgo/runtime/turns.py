@@ -7,6 +7,7 @@ agent has answered. A turn that fails, times out or is cancelled leaves the sess
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from aixgo.agents.text import join_parts
 from aixgo.cancellation import see_through
 from aixgo.contract import SessionConfig
 from aixgo.errors import SessionConflictError, SessionNotFoundError, StorageError
+from aixgo.identifiers import new_id
 from aixgo.observability.logs import describe_call
 from aixgo.observability.metrics import MetricsCollector, NoMetrics
 from aixgo.observability.tracing import NO_TRACING, Tracing
@@ -156,15 +158,22 @@ class TurnRunner:
         settings: SessionConfig,
         emit: Emit | None,
     ) -> TurnResult:
-        creating = sessions.create(
-            request.agent_name, user_id=request.user_id or "", ttl_seconds=settings.ttl_seconds
-        )
-        session = await self._counted("create", creating)
+        session_id, made = new_id(), False
         try:
-            return await self._in_session(sessions, agent, request, session.id, settings, emit)
-        except BaseException:
-            # Nobody else knows this session yet. A failed or cancelled call leaves nothing behind.
-            await see_through(self._forget(sessions, session.id))
+            creating = sessions.create(
+                request.agent_name,
+                user_id=request.user_id or "",
+                ttl_seconds=settings.ttl_seconds,
+                session_id=session_id,
+            )
+            await self._counted("create", creating)
+            made = True
+            return await self._in_session(sessions, agent, request, session_id, settings, emit)
+        except BaseException as error:
+            # Nobody else knows this session yet. A failed or cancelled call leaves nothing behind, not even
+            # one that is cancelled while the session is being made.
+            if made or isinstance(error, asyncio.CancelledError):
+                await see_through(self._forget(sessions, session_id))
             raise
 
     async def _forget(self, sessions: Manager, session_id: str) -> None:
