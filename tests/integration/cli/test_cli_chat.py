@@ -126,6 +126,10 @@ def test_an_unknown_session_and_an_unknown_agent_are_not_found(served: Served) -
     assert served.chat("nobody", "hello\n").code == 3
 
 
+def _default_sigint() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """The command on a terminal of its own."""
 
@@ -138,6 +142,8 @@ class Terminal:
             stderr=inside,
             env={**os.environ, "TERM": "dumb", **env},
             start_new_session=True,
+            # A run in the background of a shell inherits an ignored SIGINT; a terminal's programs do not.
+            preexec_fn=_default_sigint,
         )
         os.close(inside)
         self.text = ""
