@@ -33,10 +33,17 @@ def goals(small: str, large: str) -> tuple[Goal, ...]:
                 ("cold", "writes"),
                 ("cold", "reads"),
                 ("cold", "cpu"),
-                ("steady", "cpu"),
                 ("restart", "reads"),
                 ("restart", "cpu"),
             )
+        ),
+        Goal(
+            "O6",
+            "steady: CPU per look at a runtime",
+            f"{small} Agents",
+            ("steady", large, "cpu per look"),
+            ("steady", small, "cpu per look"),
+            LINEAR,
         ),
     )
 

@@ -75,8 +75,9 @@ class Counts:
 class Operator:
     """A running ``aixgo operator``."""
 
-    def __init__(self, process: OperatorProcess) -> None:
+    def __init__(self, process: OperatorProcess, quiet: float) -> None:
         self._process = process
+        self._quiet = quiet
         self.pid = process.process.pid
         self.begin = time.monotonic()
 
@@ -106,7 +107,7 @@ class Operator:
         """Wait until nothing was written for a while; return the counts."""
         last, since = await self.counts(), time.monotonic()
         end = since + timeout
-        while time.monotonic() - since < _QUIET:
+        while time.monotonic() - since < self._quiet:
             if time.monotonic() > end:
                 raise RuntimeError(f"the operator goes on writing: {last.writes}")
             await asyncio.sleep(0.2)
@@ -224,7 +225,16 @@ def _said(command: list[str], word: str, log: Path) -> Iterator[subprocess.Popen
 class Installation:
     """A cluster with a world in it, measured step by step."""
 
-    def __init__(self, plane: ControlPlane, world: World, folder: Path, settings: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        plane: ControlPlane,
+        world: World,
+        folder: Path,
+        settings: dict[str, Any],
+        *,
+        quiet: float = _QUIET,
+    ) -> None:
+        self._quiet = quiet
         self._plane = plane
         self._world = world
         self._folder = folder
@@ -249,7 +259,7 @@ class Installation:
     @contextlib.asynccontextmanager
     async def _operator(self) -> AsyncIterator[Operator]:
         with started(self._folder, self._plane.kubeconfig, self._settings) as process:
-            operator = Operator(process)
+            operator = Operator(process, self._quiet)
             yield operator
             await operator.stop()
 
@@ -281,6 +291,8 @@ class Installation:
         took = time.monotonic() - begin
         used = (cpu_seconds(operator.pid) - cpu) * 60 / took
         self._note("steady", operator, before, after, seconds=took, cpu=used)
+        looks = after.since(before).reconciles["AgentRuntime"]
+        self.numbers["steady"]["cpu per look"] = used * took / 60 * 1000 / max(looks, 1)
 
     async def _secret(self, api: Api, operator: Operator) -> None:
         changed = self._world.runtimes // 2
@@ -307,9 +319,12 @@ class Installation:
 
         await operator.until(looked)
         took, cpu = time.monotonic() - operator.begin, cpu_seconds(operator.pid)
-        # What the watches tell at first, and the second reading of the cluster.
-        await asyncio.sleep(20.0 if agents >= 1000 else 5.0)
-        self._note("restart", operator, Counts(), await operator.until_quiet(), seconds=took, cpu=cpu)
+        counts = await operator.counts()
+        # What the watches tell at first, and with many the second reading of the cluster.
+        await asyncio.sleep(20.0 if agents >= 500 else 5.0)
+        later = await operator.until_quiet()
+        whole = Counts(later.writes, counts.reads, later.reconciles)
+        self._note("restart", operator, Counts(), whole, seconds=took, cpu=cpu)
 
     async def _nothing(self, api: Api) -> None:
         expected = 0
