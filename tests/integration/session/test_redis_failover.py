@@ -132,7 +132,7 @@ async def test_a_replica_takes_over_in_a_cluster(tmp_path: Path) -> None:
 
 async def test_a_change_waits_for_replicas(tmp_path: Path) -> None:
     with running_redis(tmp_path / "one") as master:
-        options = RedisOptions(min_replicas=1, read_timeout=0.2, retry_timeout=0.3)
+        options = RedisOptions(min_replicas=1, read_timeout=5.0, retry_timeout=0.3)
         async with Manager(RedisBackend(master.address, RedisOptions())) as manager:
             session_id = (await manager.create("assistant")).id
         async with Manager(RedisBackend(master.address, options)) as manager:
