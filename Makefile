@@ -34,9 +34,10 @@ lint: setup ## ruff, mypy --strict, import contracts
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
-bench: prerequisites ## sessions and calls against peers and limits: JSON, Markdown and charts in build/benchmarks
+bench: prerequisites ## sessions, calls and the operator against peers and limits: results in build/benchmarks
 	@$(PY) -m benchmarks.sessions
 	@$(PY) -m benchmarks.runtime
+	@$(PY) -m benchmarks.operator
 
 soak: prerequisites ## long forms of the fault tests: hundreds of kills and cuts, ten minutes of rotation under load
 	@$(PY) -m tests.soak.file_crashes --rounds 200
