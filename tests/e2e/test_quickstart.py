@@ -137,7 +137,12 @@ def test_status_names_certificate_and_revision(quickstart: Installation) -> None
         said = statusz(quickstart, pod["metadata"]["name"])
         assert said["configRevision"] == status["revision"]["desired"]
         assert said["tls"]["sha256Fingerprint"] == status["tls"]["sha256Fingerprint"]
-        assert said["sessions"] == {"type": "Redis", "ready": True, "error": None}
+        assert {key: said["sessions"][key] for key in ("type", "ready", "error")} == {
+            "type": "Redis",
+            "ready": True,
+            "error": None,
+        }
+        assert len(said["sessions"]["trustBundle"]) == 1
 
 
 def statusz(installation: Installation, pod: str) -> dict[str, Any]:
