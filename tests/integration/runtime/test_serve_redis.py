@@ -29,7 +29,8 @@ def redis(authority: Authority, tmp_path: Path) -> Iterator[RedisServer]:
     tls = RedisTLSFiles(leaf / "ca.crt", leaf / "tls.crt", leaf / "tls.key", require_client=True)
     acl = f"user {USER} on >{FIRST} >{SECOND} ~team:* +@all"
     # The default user cannot log in, but Redis replays its append-only file with that user's rights.
-    config = ("appendonly yes", "user default off resetpass ~* &* +@all", acl)
+    # With "everysec" Redis holds writes back while a flush is under way, and a kill then loses them.
+    config = ("appendonly yes", "appendfsync always", "user default off resetpass ~* &* +@all", acl)
     with running_redis(tmp_path / "redis", config=config, tls=tls) as server:
         yield server
 
