@@ -46,9 +46,9 @@ class Kubelet:
         #: Names (or beginnings of names) of pods that stay Pending.
         self.hold: set[str] = set()
 
-    def runtime_at(self, ip: str) -> tuple[str, str]:
-        """Return namespace and runtime of the pod with this address."""
-        return self._addresses[ip]
+    def runtime_at(self, ip: str) -> tuple[str, str] | None:
+        """Return namespace and runtime of the pod at this address; None: no such kubelet made it."""
+        return self._addresses.get(ip)
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run(), name="kubelet")
@@ -138,9 +138,12 @@ class FakePods:
 
     async def probe(self, targets: Sequence[ProbeTarget]) -> dict[str, ProbeAnswer]:
         self.probes += len(targets)
-        return {target.pod: await self._answer(*self._kubelet.runtime_at(target.ip)) for target in targets}
+        return {target.pod: await self._answer(self._kubelet.runtime_at(target.ip)) for target in targets}
 
-    async def _answer(self, namespace: str, runtime: str) -> ProbeAnswer:
+    async def _answer(self, place: tuple[str, str] | None) -> ProbeAnswer:
+        if place is None:
+            return ProbeAnswer(error="nobody answers")
+        namespace, runtime = place
         if (namespace, runtime) in self.override:
             return self.override[(namespace, runtime)]
         stored = await self._client.get(CONFIG_MAPS, namespace, naming.runtime_config_map(runtime))

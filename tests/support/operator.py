@@ -14,7 +14,14 @@ from aixgo_operator.app.process import Process
 from aixgo_operator.domain.settings import OperatorSettings
 from aixgo_operator.kube.client import ApiServerClient
 from aixgo_operator.kube.lease import LeaseTimes
-from aixgo_operator.kube.resources import NAMESPACES, OUR_KINDS, Manifest, Resource, resource_of
+from aixgo_operator.kube.resources import (
+    NAMESPACES,
+    OUR_KINDS,
+    SESSION_BACKENDS,
+    Manifest,
+    Resource,
+    resource_of,
+)
 from aixgo_operator.reconcile.status import condition
 
 if TYPE_CHECKING:
@@ -37,12 +44,14 @@ class Cluster:
 
     def __init__(self, client: ApiServerClient) -> None:
         self.client = client
+        self._namespaces: list[str] = []
 
     async def namespace(self, prefix: str = "t", labels: dict[str, str] | None = None) -> str:
         """Create a namespace with a new name."""
         name = f"{prefix}-{secrets.token_hex(4)}"
         metadata = {"name": name, "labels": labels or {}}
         await self.client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        self._namespaces.append(name)
         return name
 
     async def apply(self, manifest: Manifest, *, manager: str = USER) -> Manifest:
@@ -69,6 +78,15 @@ class Cluster:
             content_type="application/merge-patch+json",
         )
         return answer
+
+    async def leave(self) -> None:
+        """Take every object of our kinds with us: an operator of a later test may watch all namespaces."""
+        for namespace in self._namespaces:
+            for backend in await self.client.list_objects(SESSION_BACKENDS, namespace):
+                if backend["metadata"].get("finalizers"):
+                    name = backend["metadata"]["name"]
+                    await self.patch(SESSION_BACKENDS, namespace, name, {"metadata": {"finalizers": None}})
+            await self.remove_all(namespace)
 
     async def remove_all(self, namespace: str) -> None:
         """Delete every object of our kinds in a namespace, and wait for nothing."""

@@ -24,3 +24,4 @@ def plane(control_plane: ControlPlane) -> ControlPlane:
 async def cluster(plane: ControlPlane) -> AsyncIterator[support.Cluster]:
     async with support.connected(plane) as connected:
         yield connected
+        await connected.leave()

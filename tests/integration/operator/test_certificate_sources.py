@@ -188,7 +188,7 @@ async def test_every_reason_of_a_certificate_that_was_brought_along(
         # The pods go on with the certificate that they have.
         where = (namespace, "runtime")
         (pod,) = [ip for ip, runtime in operator.kubelet._addresses.items() if runtime == where]
-        operator.pods.override[where] = await operator.pods._answer(*operator.kubelet.runtime_at(pod))
+        operator.pods.override[where] = await operator.pods._answer(operator.kubelet.runtime_at(pod))
         renewed = authority.runtime("runtime", namespace, ends=timedelta(days=60))
         await given(renewed, "ReloadPending")
         await cluster.until_condition(
