@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from aixgo_operator.api.constants import ConditionType, Reason
 from aixgo_operator.domain import naming
@@ -16,7 +16,7 @@ from aixgo_operator.domain.conditions import (
     unknown,
     write,
 )
-from aixgo_operator.domain.runtime_state import Replica, answering, is_suspended, replicas
+from aixgo_operator.domain.runtime_state import LOADING, Replica, answering, is_suspended, replicas
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from aixgo_operator.domain.settings import OperatorSettings
 
 LOADED = ConditionType.LOADED
-#: What a runtime says of an agent that it is just loading.
-LOADING: Final = "loading"
 
 
 def agent_status(

@@ -26,6 +26,8 @@ CERTIFICATES = ConditionType.CERTIFICATES_READY
 SESSIONS = ConditionType.SESSION_BACKEND_READY
 PROGRESSING = ConditionType.PROGRESSING
 
+#: What a runtime says of an agent that it is just loading.
+LOADING = "loading"
 #: A certificate that renews itself counts as late when less than this part of its life is left.
 LATE_PART_OF_LIFE = 4
 
@@ -164,6 +166,31 @@ def progressing(resolved: ResolvedRuntime, observation: RuntimeObservation) -> V
             PROGRESSING, Reason.ROLLING, f"{_count(ready, deployment)} of the newest kind serve{detail}"
         )
     return _configured(resolved, observation, deployment)
+
+
+def nobody_to_call(resolved: ResolvedRuntime, observation: RuntimeObservation) -> Verdict | None:
+    """Return why the runtime is not ready although its pods serve: on one of them every agent fails.
+
+    None: each replica has an agent that answers, or none is to answer (no Agent, or all are suspended). One
+    agent that fails beside others is told in its own status alone: whoever attaches a broken Agent must not
+    take the others' runtime down.
+    """
+    wanted = {agent.name for agent in resolved.config.agents if agent.operating_mode != "Suspended"}
+    if not wanted:
+        return None
+    for replica in replicas(observation):
+        said = [agent for agent in replica.statusz.agents if agent.name in wanted]
+        if any(agent.ready and agent.loaded for agent in said):
+            continue
+        ready = ConditionType.READY
+        where = f"no agent answers on pod {replica.pod.name}"
+        errors = {agent.name: agent.error for agent in said if agent.error not in (None, LOADING)}
+        if not errors:
+            return false(ready, Reason.PENDING, f"{where}: loading")
+        failed = any(agent.name in errors and not agent.loaded for agent in said)
+        told = "; ".join(f"agent {name}: {error}" for name, error in sorted(errors.items()))
+        return false(ready, Reason.LOAD_FAILED if failed else Reason.NOT_READY, f"{where}: {told}")
+    return None
 
 
 def partial_outage(resolved: ResolvedRuntime, observation: RuntimeObservation) -> str | None:

@@ -120,6 +120,8 @@ def _ready(resolved: ResolvedRuntime, observation: RuntimeObservation, verdicts:
     for verdict in conditions:
         if not verdict.holds:
             return false(ready, verdict.reason, verdict.message)
+    if (nobody := runtime_state.nobody_to_call(resolved, observation)) is not None:
+        return nobody
     served = sum(agent.config is not None for agent in resolved.agents)
     return true(ready, Reason.READY, f"{_many(served, 'agent')} on {_many(len(serving), 'replica')}")
 

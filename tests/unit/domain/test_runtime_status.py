@@ -322,6 +322,56 @@ def test_a_replica_that_does_not_use_the_backend_yet() -> None:
     assert verdict(status, "Ready") == ("False", "NotReady")
 
 
+def with_agents(resolved: ResolvedRuntime, **said: dict[str, Any]) -> RuntimeObservation:
+    """Return what is seen when agents say something else than that they serve."""
+    whole = statusz(resolved)
+    agents = tuple(each.model_copy(update=said.get(each.name, {})) for each in whole.agents)
+    pod = make_pod(resolved, statusz=whole.model_copy(update={"agents": agents}))
+    return replace(healthy(resolved), pods=(pod,))
+
+
+FAILED = {"ready": False, "loaded": False, "revision": "", "error": "no module named mine"}
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "message"),
+    [
+        (FAILED, "LoadFailed", "no agent answers on pod agents-1: agent assistant: no module named mine"),
+        ({**FAILED, "ready": True, "revision": "old"}, "LoadFailed", None),
+        ({**FAILED, "error": "loading"}, "Pending", "no agent answers on pod agents-1: loading"),
+        ({"ready": False, "error": "the model at m does not answer"}, "NotReady", None),
+    ],
+)
+def test_a_runtime_whose_only_agent_fails_is_not_ready(
+    said: dict[str, Any], reason: str, message: str | None
+) -> None:
+    resolved = resolve(make_runtime(), make_agent())
+    status = conclude(resolved, with_agents(resolved, assistant=said))
+    assert verdict(status, "Ready") == ("False", reason)
+    assert verdict(status, "Reconciling") == ("True", reason)
+    ready = condition(status, "Ready")
+    assert ready is not None
+    assert message in (None, ready["message"])
+
+
+def test_one_agent_that_fails_beside_another_is_not_the_runtimes_failure() -> None:
+    resolved = resolve(make_runtime(), make_agent(), make_agent("other"))
+    assert verdict(conclude(resolved, with_agents(resolved, other=FAILED)), "Ready") == READY
+    assert verdict(conclude(resolved, with_agents(resolved, other=FAILED, assistant=FAILED)), "Ready") == (
+        "False",
+        "LoadFailed",
+    )
+
+
+def test_agents_that_are_not_to_answer_do_not_count() -> None:
+    asleep = {"ready": False, "error": "suspended"}
+    resolved = resolve(make_runtime(), make_agent(operatingMode="Suspended"))
+    assert verdict(conclude(resolved, with_agents(resolved, assistant=asleep)), "Ready") == READY
+    resolved = resolve(make_runtime(), make_agent(operatingMode="Suspended"), make_agent("other"))
+    failing = with_agents(resolved, assistant=asleep, other=FAILED)
+    assert verdict(conclude(resolved, failing), "Ready") == ("False", "LoadFailed")
+
+
 def test_unresolved_references_come_first_and_are_no_stall() -> None:
     resolved = resolve(make_runtime(sessionBackendRef={"name": "missing"}))
     status = conclude(resolved, RuntimeObservation())

@@ -154,6 +154,7 @@ def test_ready_is_true_only_for_pods_that_serve_what_is_wanted(
             assert said.config_revision == resolved.config.revision
             assert said.tls.sha256_fingerprint == FINGERPRINT
             assert (said.sessions.type, said.sessions.ready) == ("Redis", True)
+            assert any(entry.ready and entry.loaded for entry in said.agents)
     if verdict(agent, "Ready") == ("True", "Ready"):
         assert serving
         for _, said in serving:
