@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 import orjson
-from aiohttp import web
 
 from aixgo.observability.prometheus import resident_bytes
+from aixgo.server.http import Answer, HttpServer
 from aixgo.server.status import health_document, overall
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
     from typing import Any
 
     from aixgo.contract import Statusz
     from aixgo.observability.prometheus import PrometheusMetrics
     from aixgo.server.status import Check
 
-    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-#: How long running requests may go on when the process ends, in seconds.
+#: How long answers that are on their way may take when the process ends, in seconds.
 SHUTDOWN_SECONDS = 2.0
 
 
@@ -48,14 +44,14 @@ class AdminServer:
         """Prepare the server. ``port`` 0 takes a free one; ``host`` "" is every address of the machine."""
         self._observed = observed
         self._host = host or None
-        self._wanted_port = port
-        application = web.Application(middlewares=[self._measured])
-        application.router.add_get("/health", self._health)
-        application.router.add_get("/health/live", self._live)
-        application.router.add_get("/health/ready", self._ready)
-        application.router.add_get("/metrics", self._metrics)
-        application.router.add_get("/statusz", self._statusz)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        documents = {
+            "/health": self._health,
+            "/health/live": self._live,
+            "/health/ready": self._ready,
+            "/metrics": self._metrics,
+            "/statusz": self._statusz,
+        }
+        self._http = HttpServer(documents, observed.metrics.http_finished)
         self.port = port
 
     async def start(self) -> None:
@@ -64,15 +60,13 @@ class AdminServer:
         Raises:
             OSError: the port cannot be bound.
         """
-        await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self._wanted_port).start()
-        self.port = int(self._runner.addresses[0][1])
+        self.port = await self._http.start(self._host, self.port)
 
     async def stop(self) -> None:
-        """Stop listening and end running requests."""
-        await self._runner.cleanup()
+        """Stop listening and end the connections."""
+        await self._http.stop(SHUTDOWN_SECONDS)
 
-    async def _health(self, _: web.Request) -> web.Response:
+    def _health(self) -> Answer:
         document = health_document(
             self._observed.checks(),
             self._observed.started_at,
@@ -82,42 +76,20 @@ class AdminServer:
         )
         return _json(document, status=503 if document["status"] == "unhealthy" else 200)
 
-    async def _live(self, _: web.Request) -> web.Response:
+    def _live(self) -> Answer:
         return _json({"status": "alive"})
 
-    async def _ready(self, _: web.Request) -> web.Response:
+    def _ready(self) -> Answer:
         if overall(self._observed.checks()) == "unhealthy":
             return _json({"status": "not ready"}, status=503)
         return _json({"status": "ready"})
 
-    async def _metrics(self, _: web.Request) -> web.Response:
-        text = self._observed.metrics.exposition()
-        return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+    def _metrics(self) -> Answer:
+        return Answer(self._observed.metrics.exposition(), "text/plain; version=0.0.4; charset=utf-8")
 
-    async def _statusz(self, _: web.Request) -> web.Response:
+    def _statusz(self) -> Answer:
         return _json(self._observed.statusz().model_dump(mode="json", by_alias=True))
 
-    @web.middleware
-    async def _measured(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        began = time.perf_counter()
-        resource = request.match_info.route.resource
-        path = resource.canonical if resource is not None else "other"
-        status = 500
-        try:
-            response = await handler(request)
-            status = response.status
-            return response
-        except web.HTTPException as refused:
-            status = refused.status
-            raise
-        except asyncio.CancelledError:
-            status = 499
-            raise
-        finally:
-            # The method comes from the caller; only the ones that routes have may become labels.
-            method = request.method if request.method in ("GET", "HEAD") else "other"
-            self._observed.metrics.http_finished(method, path, status, time.perf_counter() - began)
 
-
-def _json(document: dict[str, Any], status: int = 200) -> web.Response:
-    return web.Response(body=orjson.dumps(document), status=status, content_type="application/json")
+def _json(document: dict[str, Any], status: int = 200) -> Answer:
+    return Answer(orjson.dumps(document), status=status)
