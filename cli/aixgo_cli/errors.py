@@ -36,3 +36,14 @@ class CliError(Exception):
         self.where = where
         self.then = then
         self.code = code
+
+
+def missing_library(error: ModuleNotFoundError, extra: str) -> CliError:
+    """Explain a library that is not installed. A missing module of the project itself is raised as it is."""
+    if (error.name or "").split(".")[0] in {"aixgo", "aixgo_operator", "aixgo_cli"}:
+        raise error
+    return CliError(
+        f"the Python package {error.name!r} is not installed",
+        then=f"pip install 'aixgo[{extra}]'",
+        code=ExitCode.USAGE,
+    )

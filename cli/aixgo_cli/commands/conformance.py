@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aixgo_cli.commands.processes import missing_library
-from aixgo_cli.errors import CliError, ExitCode
+from aixgo_cli.errors import CliError, ExitCode, missing_library
 from aixgo_cli.output import ListFormat, stderr, waiting, write_data, write_table
 
 if TYPE_CHECKING:

@@ -4,29 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from aixgo_cli.errors import CliError, ExitCode
-
-
-class LogFormat(StrEnum):
-    """How the process writes its log."""
-
-    JSON = "json"
-    TEXT = "text"
-
-
-class LogLevel(StrEnum):
-    """How much the process writes to its log."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
+from aixgo_cli import serving
+from aixgo_cli.errors import missing_library
+from aixgo_cli.serving import LogFormat, LogLevel  # noqa: TC001 - typer reads the annotations
 
 
 def register(app: typer.Typer) -> None:
@@ -47,19 +32,11 @@ def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on; else every address.", show_default=False)
     ] = "",
-    log_format: Annotated[LogFormat, typer.Option(help="Format of the log.")] = LogFormat.JSON,
-    log_level: Annotated[LogLevel, typer.Option(help="Lowest level that is logged.")] = LogLevel.INFO,
+    log_format: Annotated[LogFormat, typer.Option(help="Format of the log.")] = "json",
+    log_level: Annotated[LogLevel, typer.Option(help="Lowest level that is logged.")] = "info",
 ) -> None:
     """Serve agents over gRPC, as /etc/aixgo/config/runtime.json says."""
-    from aixgo.contract import RuntimePaths
-
-    paths = RuntimePaths.in_pod() if root is None else RuntimePaths.under(root.resolve())
-    try:
-        from aixgo.server.main import run
-    except ModuleNotFoundError as error:
-        raise missing_library(error, "runtime") from error
-    form: Literal["json", "text"] = "json" if log_format is LogFormat.JSON else "text"
-    exit_with(run(paths, host=host, log_format=form, log_level=log_level.value))
+    exit_with(serving.serve(serving.Options(root, host, log_format, log_level)))
 
 
 def operator() -> None:
@@ -69,17 +46,6 @@ def operator() -> None:
     except ModuleNotFoundError as error:
         raise missing_library(error, "operator") from error
     exit_with(main())
-
-
-def missing_library(error: ModuleNotFoundError, extra: str) -> CliError:
-    """Explain a library that is not installed. A missing module of the project itself is raised as it is."""
-    if (error.name or "").split(".")[0] in {"aixgo", "aixgo_operator", "aixgo_cli"}:
-        raise error
-    return CliError(
-        f"the Python package {error.name!r} is not installed",
-        then=f"pip install 'aixgo[{extra}]'",
-        code=ExitCode.USAGE,
-    )
 
 
 def exit_with(result: Any) -> None:

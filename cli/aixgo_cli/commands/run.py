@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aixgo_cli.commands.processes import LogFormat, missing_library
-from aixgo_cli.errors import CliError, ExitCode
+from aixgo_cli.errors import CliError, ExitCode, missing_library
+from aixgo_cli.serving import LogFormat  # noqa: TC001 - typer reads the annotations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,8 +125,8 @@ def run(
         from aixgo.observability.logs import configure_logging
     except ModuleNotFoundError as error:
         raise missing_library(error, "runtime") from error
-    text = log_format is LogFormat.TEXT or (log_format is None and sys.stdout.isatty())
-    form: Literal["json", "text"] = "text" if text else "json"
+    text = log_format == "text" or (log_format is None and sys.stdout.isatty())
+    form: LogFormat = "text" if text else "json"
     configure_logging(form, level)
 
     from aixgo.config.problems import ConfigError

@@ -18,7 +18,7 @@ from tests.support.cluster.control_plane import ControlPlane
 from tests.support.troubles import TROUBLES, Trouble
 from typer.testing import CliRunner
 
-from aixgo_cli.main import app
+from aixgo_cli.app import app
 from aixgo_operator.probe.redis_info import RedisProber
 
 if TYPE_CHECKING:

@@ -1,10 +1,12 @@
 """Failures are explained (what, where, what next) with their exit code and without a traceback."""
 
+import sys
 from pathlib import Path
 
 import pytest
 from tests.support.aixgo_command import aixgo
 
+from aixgo_cli import app as commands
 from aixgo_cli import main as command
 from aixgo_cli.errors import CliError, ExitCode
 
@@ -13,7 +15,8 @@ def run_main(monkeypatch: pytest.MonkeyPatch, failure: BaseException) -> int | s
     def app() -> None:
         raise failure
 
-    monkeypatch.setattr(command, "app", app)
+    monkeypatch.setattr(commands, "app", app)
+    monkeypatch.setattr(sys, "argv", ["aixgo", "status"])
     with pytest.raises(SystemExit) as end:
         command.main()
     return end.value.code
