@@ -17,6 +17,8 @@ from aixgo.session import current_session
 
 #: A file; agents that wait go on when it exists.
 GATE = "AIXGO_TEST_GATE"
+#: A file that grows by one byte for each call of the agent that tallies.
+TALLY = "AIXGO_TEST_TALLY"
 
 
 async def _gate() -> None:
@@ -38,6 +40,13 @@ async def recall(message: Message) -> str:
 async def count(message: Message) -> str:
     """Answer with the number of messages before this one."""
     return str(len(await current_session().get_messages()))
+
+
+async def tally(message: Message) -> str:
+    """Answer with the message, and count that it was done."""
+    with Path(os.environ[TALLY]).open("ab", buffering=0) as file:  # noqa: ASYNC230 - one byte
+        file.write(b".")
+    return text_of(message)
 
 
 async def fail(message: Message) -> str:

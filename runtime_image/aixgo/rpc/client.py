@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -20,6 +21,7 @@ from aixgo.rpc.convert import from_wire, to_wire, with_json_payload
 from aixgo.rpc.credentials import RENEW_SECONDS, ReloadingChannel
 from aixgo.rpc.errors import failure_details
 from aixgo.rpc.metadata import NO_MESSAGE, NUMBERING, SENDER, WAIT, Listening, of_call
+from aixgo.rpc.refusals import Refusals, is_not_connected
 from aixgo.runtime.call_context import current_call
 
 if TYPE_CHECKING:
@@ -83,7 +85,8 @@ class CallerSession:
 
 
 class AgentClient:
-    """Calls the agents of one runtime.
+    """Calls the agents of one runtime. A call that no server took, because the one that was asked is being
+    replaced, is made again for a few seconds (see :mod:`aixgo.rpc.refusals`).
 
     ``async with AgentClient("localhost:50051", tls_dir, server_name="r.team.svc") as client:``
     """
@@ -115,6 +118,8 @@ class AgentClient:
         store = CertificateStore(source, purpose="client") if source is not None else None
         self._agents: Any = None
         self._stub_channel: grpc.aio.Channel | None = None
+        #: Whether a call was answered since nobody was found at the address.
+        self._connected = False
         self._channel = ReloadingChannel(
             address,
             store,
@@ -168,10 +173,17 @@ class AgentClient:
             RpcError: the call failed, or no connection was made.
         """
         request = _request(agent, message, session_id, user_id, idempotency_key, session)
-        try:
-            return _result(await self._stub().Execute(request, timeout=_capped(timeout), metadata=of_call()))
-        except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
-            raise _translated(error) from error
+        metadata, timeout, refusals = of_call(), _capped(timeout), None
+        began = time.monotonic()
+        while True:
+            try:
+                response = await self._stub().Execute(request, timeout=timeout, metadata=metadata)
+            except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
+                refusals = refusals or self._refusals(began, timeout)
+                timeout = await self._next_try(refusals, error)
+            else:
+                self._connected = True
+                return _result(response)
 
     async def execute_stream(
         self,
@@ -192,17 +204,26 @@ class AgentClient:
             RpcError: the call failed, or no connection was made.
         """
         request = _request(agent, message, session_id, user_id, idempotency_key, session)
-        call = self._stub().ExecuteStream(request, timeout=_capped(timeout), metadata=of_call())
-        try:
-            async for event in call:
-                if event.WhichOneof("event") == "partial":
-                    yield from_wire(event.partial)
-                else:
-                    yield _result(event.final)
-        except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
-            raise _translated(error) from error
-        finally:
-            call.cancel()
+        metadata, timeout, refusals = of_call(), _capped(timeout), None
+        began = time.monotonic()
+        answered = False
+        while True:
+            call = self._stub().ExecuteStream(request, timeout=timeout, metadata=metadata)
+            try:
+                async for event in call:
+                    answered = self._connected = True
+                    if event.WhichOneof("event") == "partial":
+                        yield from_wire(event.partial)
+                    else:
+                        yield _result(event.final)
+                return
+            except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
+                if answered:
+                    raise _translated(error) from error
+                refusals = refusals or self._refusals(began, timeout)
+                timeout = await self._next_try(refusals, error)
+            finally:
+                call.cancel()
 
     async def send(
         self,
@@ -234,10 +255,17 @@ class AgentClient:
             metadata = (*metadata, (NO_MESSAGE, "1"))
         wire = None if message is None else to_wire(with_json_payload(message))
         request = pb.SendRequest(target=target, message=wire)
-        try:
-            await self._stub().Send(request, timeout=_capped(timeout), metadata=metadata)
-        except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
-            raise _translated(error) from error
+        timeout, refusals = _capped(timeout), None
+        began = time.monotonic()
+        while True:
+            try:
+                await self._stub().Send(request, timeout=timeout, metadata=metadata)
+            except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
+                refusals = refusals or self._refusals(began, timeout)
+                timeout = await self._next_try(refusals, error)
+            else:
+                self._connected = True
+                return
 
     async def listen(self, agent: str) -> AsyncGenerator[Message, None]:
         """Yield the messages that are put into an agent's channel, as long as the connection lasts.
@@ -286,6 +314,23 @@ class AgentClient:
             await call.read()
         except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
             raise _translated(error) from error
+
+    def _refusals(self, began: float, timeout: float | None) -> Refusals:
+        return Refusals(connected=self._connected, began=began, timeout=timeout)
+
+    async def _next_try(
+        self, refusals: Refusals, error: grpc.aio.AioRpcError | asyncio.CancelledError
+    ) -> float | None:
+        """Wait until a refused call may be made again, and return how long it may take then.
+
+        Raises what becomes of a call that was not refused, or for too long.
+        """
+        if isinstance(error, grpc.aio.AioRpcError):
+            if await refusals.passes(error):
+                return refusals.left()
+            if is_not_connected(error):
+                self._connected = False
+        raise _translated(error) from error
 
     def _stub(self) -> Any:
         channel = self._channel.current()
