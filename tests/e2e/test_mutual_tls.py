@@ -19,7 +19,7 @@ from aixgo_cli.portforward import PortForward
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.e2e.conftest import Installation
+    from tests.support.installation import Installation
 
 NAMESPACE = steps.NAMESPACE
 SERVER_NAME = f"agents.{NAMESPACE}.svc"

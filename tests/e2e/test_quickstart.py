@@ -13,7 +13,7 @@ from tests.support.demo import steps
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Installation
+    from tests.support.installation import Installation
 
 NAMESPACE = steps.NAMESPACE
 

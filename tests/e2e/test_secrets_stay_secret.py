@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tests.support.demo import steps
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Installation
+    from tests.support.installation import Installation
 
 #: Parts of Secrets that are public: certificates, names.
 PUBLIC_KEYS = {"tls.crt", "ca.crt", "trust-bundle.crt", "username", "operator.username"}
