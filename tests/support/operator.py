@@ -79,9 +79,9 @@ class Cluster:
         )
         return answer
 
-    async def leave(self) -> None:
+    async def leave(self, *others: str) -> None:
         """Take every object of our kinds with us: an operator of a later test may watch all namespaces."""
-        for namespace in self._namespaces:
+        for namespace in (*self._namespaces, *others):
             for backend in await self.client.list_objects(SESSION_BACKENDS, namespace):
                 if backend["metadata"].get("finalizers"):
                     name = backend["metadata"]["name"]

@@ -95,7 +95,16 @@ def chart(namespace: str, *arguments: str) -> list[dict[str, Any]]:
     """Return the objects of the operator's chart, without its pods."""
     helm = binaries.ensure("helm")["helm"]
     rendered = run(
-        [helm, "template", "release", "charts/aixgo-operator", "--namespace", namespace, *arguments],
+        [
+            helm,
+            "template",
+            "release",
+            "charts/aixgo-operator",
+            "--no-hooks",
+            "--namespace",
+            namespace,
+            *arguments,
+        ],
         timeout=30,
     )
     return [item for item in yaml.safe_load_all(rendered) if item and item["kind"] in _KINDS]

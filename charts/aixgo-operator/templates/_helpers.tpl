@@ -93,3 +93,29 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
   resources: [events]
   verbs: [create]
 {{- end -}}
+
+
+{{/* Labels of what runs before an uninstall. Not those that select the operator's pods. */}}
+{{- define "aixgo-operator.uninstallLabels" -}}
+app.kubernetes.io/name: aixgo-operator-uninstall
+app.kubernetes.io/instance: {{ .Release.Name | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/component: uninstall
+app.kubernetes.io/part-of: aixgo
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end -}}
+
+{{/* Annotations of a hook of this weight. */}}
+{{- define "aixgo-operator.uninstallHook" -}}
+helm.sh/hook: pre-delete
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end -}}
+
+{{/* What the hook does in every namespace that the operator works in: metadata.finalizers only. */}}
+{{- define "aixgo-operator.uninstallRules" -}}
+- apiGroups: [aixgo.dev]
+  resources: [sessionbackends]
+  verbs: [list, patch]
+{{- end -}}

@@ -17,7 +17,13 @@ from aixgo_cli.serving import LogFormat, LogLevel  # noqa: TC001 - typer reads t
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command("serve", epilog="Example: aixgo serve --root ./runtime")(serve)
-    app.command("operator", epilog="Example: aixgo operator")(operator)
+    group = typer.Typer(epilog="Example: aixgo operator")
+    group.callback(invoke_without_command=True)(operator)
+    group.command(
+        "release-finalizers",
+        epilog="Example: aixgo operator release-finalizers --kubeconfig ~/.kube/config",
+    )(release_finalizers)
+    app.add_typer(group, name="operator")
 
 
 def serve(
@@ -39,13 +45,57 @@ def serve(
     exit_with(serving.serve(serving.Options(root, host, log_format, log_level)))
 
 
-def operator() -> None:
+def operator(context: typer.Context) -> None:
     """Run the operator: turns AgentRuntime, Agent and SessionBackend objects into running agents."""
+    if context.invoked_subcommand is not None:
+        return
     try:
         from aixgo_operator.app.main import main
     except ModuleNotFoundError as error:
         raise missing_library(error, "operator") from error
     exit_with(main())
+
+
+def release_finalizers(
+    settings: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Settings file of the operator; else all namespaces."),
+    ] = None,
+    kubeconfig: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Kubeconfig file; else $KUBECONFIG, or the pod's service account.",
+            show_default=False,
+        ),
+    ] = None,
+    operator_namespace: Annotated[
+        str | None,
+        typer.Option(help="Namespace of the operator; else as the settings say.", show_default=False),
+    ] = None,
+    deployment: Annotated[str, typer.Option(help="Deployment of the operator.")] = "aixgo-operator",
+    wait: Annotated[
+        float, typer.Option(min=0.0, help="Seconds that deletions which have begun have to end.")
+    ] = 60.0,
+) -> None:
+    """Stop the operator for good, and release every SessionBackend, so that nothing waits for it for ever.
+
+    No session is touched. The chart's uninstall hook runs this before it deletes the operator.
+    """
+    try:
+        from aixgo_operator.app import main
+    except ModuleNotFoundError as error:
+        raise missing_library(error, "operator") from error
+    exit_with(
+        main.release_finalizers(
+            settings=settings,
+            kubeconfig=None if kubeconfig is None else str(kubeconfig),
+            operator_namespace=operator_namespace,
+            deployment=deployment,
+            wait=wait,
+        )
+    )
 
 
 def exit_with(result: Any) -> None:

@@ -1,8 +1,9 @@
-"""``aixgo operator``: the process."""
+"""``aixgo operator``: the process, and what is done before it goes for good."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import sys
 from pathlib import Path
@@ -46,6 +47,50 @@ def main(argv: Sequence[str] | None = None) -> int:
         health_port=arguments.health_port,
     )
     return uvloop.run(process.run())
+
+
+def release_finalizers(
+    *,
+    settings: Path | None = None,
+    kubeconfig: str | None = None,
+    operator_namespace: str | None = None,
+    deployment: str = "aixgo-operator",
+    wait: float = 60.0,
+) -> int:
+    """Take the finalizers from all SessionBackends (:mod:`aixgo_operator.app.release`); return the exit code.
+
+    Args:
+        settings: The operator's settings file; None: all namespaces.
+        kubeconfig: None: $KUBECONFIG, else the pod's service account.
+        operator_namespace: Where the operator was installed, if not as the settings say.
+        deployment: The operator's Deployment.
+        wait: Seconds that deletions which have begun have to end.
+    """
+    from aixgo_operator.app import release
+    from aixgo_operator.domain.settings import OperatorSettings
+    from aixgo_operator.kube.errors import ApiError
+
+    try:
+        chosen = OperatorSettings() if settings is None else load_settings(settings)
+    except (OSError, ValueError) as error:
+        print(f"settings {settings}: {error}", file=sys.stderr)
+        return EXIT_SETTINGS
+    if operator_namespace is not None:
+        chosen = chosen.model_copy(update={"operator_namespace": operator_namespace})
+    try:
+        asyncio.run(
+            release.run(
+                chosen,
+                kubeconfig=kubeconfig or os.environ.get("KUBECONFIG") or None,
+                deployment=deployment,
+                wait=wait,
+                tell=lambda line: print(line, flush=True),
+            )
+        )
+    except (ApiError, release.StillRunningError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    return 0
 
 
 def load_settings(path: Path) -> OperatorSettings:
