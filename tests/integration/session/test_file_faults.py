@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 from tests.support.conversations import message, texts
 
-from aixgo.session import FileBackend, Manager, StorageError
-from aixgo.session.file import committer, log_writer
+from aixgo.session import FileBackend, Manager, StorageError, formats
+from aixgo.session.file import committer
 from aixgo.session.file.pace import DiskPace
 from aixgo.session.inspect import verify
 
@@ -219,7 +219,7 @@ async def test_a_clock_that_jumps(directory: Path, monkeypatch: pytest.MonkeyPat
         def now(cls, tz: Any = None) -> datetime:
             return datetime.now(UTC) + cls.offset
 
-    monkeypatch.setattr(log_writer, "datetime", Clock)
+    monkeypatch.setattr(formats, "datetime", Clock)
     async with Manager(FileBackend(directory)) as manager:
         session = await manager.create("assistant")
         seen = []

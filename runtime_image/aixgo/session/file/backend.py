@@ -10,7 +10,6 @@ from aixgo.errors import (
     CheckpointNotFoundError,
     SessionCorruptedError,
 )
-from aixgo.session import formats
 from aixgo.session.file.engine import LARGE_READ, FileEngine
 from aixgo.session.file.log_writer import SessionLog
 from aixgo.session.file.verify import verify_files
@@ -19,11 +18,12 @@ from aixgo.session.types import TurnStart
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
     from pathlib import Path
 
     from aixgo.message import Message
     from aixgo.session.file.change import Change
+    from aixgo.session.formats import Moment
     from aixgo.session.types import (
         Append,
         Branch,
@@ -155,20 +155,24 @@ class FileBackend(FileEngine):
         async with self._alone(self._changing, session_id):
             await self._run("delete session", lambda: self._store.delete(session_id))
 
-    async def append(self, session_id: str, append: Append) -> SessionRecord:
+    def append(self, session_id: str, append: Append) -> Coroutine[Any, Any, SessionRecord]:
         """Append messages, all or none."""
 
-        def prepare(log: SessionLog, blocking: bool) -> Change[SessionRecord] | SessionRecord | None:
+        def prepare(
+            log: SessionLog, blocking: bool, moment: Moment
+        ) -> Change[SessionRecord] | SessionRecord | None:
             if not blocking and sum([len(message.payload) for message in append.messages]) > _LARGE:
                 return None
-            return log.prepare_append(append, formats.present() if blocking else self._moment())
+            return log.prepare_append(append, moment)
 
-        complete = append.idempotency_key is not None  # else the end of the log is enough
-        lease = append.lease
-        record = await self._change_under_lease("append entry", session_id, lease, prepare, complete)
-        if append.ends_lease and lease is not None:
-            self._leases.release(lease)
-        return record
+        return self._change(
+            "append entry",
+            session_id,
+            prepare,
+            lease=append.lease,
+            complete=append.idempotency_key is not None,  # else the end of the log is enough
+            ends_lease=append.ends_lease,
+        )
 
     async def messages(
         self, session_id: str, *, limit: int | None, before: str | None, branch: str | None
@@ -186,16 +190,15 @@ class FileBackend(FileEngine):
         """Return all lines of history, the current one first."""
         return await self._run("load entries", lambda: self._store.find(session_id).branches())
 
-    async def checkpoint(
+    def checkpoint(
         self, session_id: str, checkpoint_id: str, metadata: Mapping[str, Any]
-    ) -> Checkpoint:
+    ) -> Coroutine[Any, Any, Checkpoint]:
         """Make a checkpoint. It changes no message, so it waits for no turn."""
 
-        def prepare(log: SessionLog, blocking: bool) -> Change[Checkpoint]:
-            return log.prepare_checkpoint(checkpoint_id, dict(metadata))
+        def prepare(log: SessionLog, blocking: bool, moment: Moment) -> Change[Checkpoint]:
+            return log.prepare_checkpoint(checkpoint_id, dict(metadata), moment)
 
-        await self._be_ready("save checkpoint", session_id)
-        return await self._change("save checkpoint", session_id, None, prepare, complete=False)
+        return self._change("save checkpoint", session_id, prepare, waits_for_turns=False)
 
     async def list_checkpoints(self, session_id: str) -> list[Checkpoint]:
         """Return the checkpoints of a session, oldest first."""
@@ -206,13 +209,13 @@ class FileBackend(FileEngine):
     ) -> SessionRecord:
         """Go on at a checkpoint."""
 
-        def prepare(log: SessionLog, blocking: bool) -> Change[SessionRecord] | None:
+        def prepare(log: SessionLog, blocking: bool, moment: Moment) -> Change[SessionRecord] | None:
             if not blocking and not log.knows_checkpoint(checkpoint_id):
                 return None
-            return log.prepare_restore(checkpoint_id)
+            return log.prepare_restore(checkpoint_id, moment)
 
         try:
-            return await self._change_under_lease("load checkpoint", session_id, lease, prepare, True)
+            return await self._change("load checkpoint", session_id, prepare, lease=lease, complete=True)
         except CheckpointNotFoundError:
             await self._run(
                 "load checkpoint", lambda: self._store.refuse_foreign_checkpoint(checkpoint_id, session_id)

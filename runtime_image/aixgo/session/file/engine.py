@@ -46,7 +46,7 @@ _LOOKS_TO_LEAVE: Final = 1000
 class Prepare(Protocol[T_co]):
     """Prepares a change of a session."""
 
-    def __call__(self, log: SessionLog, blocking: bool, /) -> Change[T_co] | T_co | None:
+    def __call__(self, log: SessionLog, blocking: bool, moment: Moment, /) -> Change[T_co] | T_co | None:
         """Return a change, or a result if there is nothing to change, or None if it would have to block."""
 
 
@@ -143,23 +143,6 @@ class FileEngine:
 
     # -- changing a session ------------------------------------------------------------------------------
 
-    async def _change_under_lease(
-        self, what: str, session_id: str, lease: Lease | None, prepare: Prepare[T], complete: bool
-    ) -> T:
-        log = self._store.hot(session_id)
-        if log is None or self._closed or not self._store.lock.held:
-            await self._be_ready(what, session_id)
-            log = None
-        if lease is not None:
-            return await self._change(what, session_id, lease, prepare, complete=complete, log=log)
-        if not self._leases.try_hold(session_id):
-            await self._leases.hold(session_id)
-            log = None  # it may be another one by now
-        try:
-            return await self._change(what, session_id, None, prepare, complete=complete, log=log)
-        finally:
-            self._leases.let_go(session_id)
-
     async def _be_ready(self, what: str, session_id: str) -> None:
         if self._closed:
             raise StorageClosedError
@@ -173,47 +156,71 @@ class FileEngine:
         self,
         what: str,
         session_id: str,
-        lease: Lease | None,
         prepare: Prepare[T],
         *,
-        complete: bool,
-        log: SessionLog | None = None,
+        lease: Lease | None = None,
+        waits_for_turns: bool = True,
+        complete: bool = False,
+        ends_lease: bool = False,
     ) -> T:
         """Prepare a change, in the loop if nothing has to be waited for, and make it.
 
-        ``log`` is what the store knows of the session at this moment.
+        Args:
+            what: For the text of errors.
+            session_id: The session.
+            prepare: Prepares it.
+            lease: Of the turn that makes it.
+            waits_for_turns: Without a lease: not while a turn is running.
+            complete: It depends on the whole log and not only on its end.
+            ends_lease: Give the lease back once the change was made.
         """
-        if not self._changing.try_acquire(session_id):
-            await self._changing.acquire(session_id)
+        log = self._store.hot(session_id)
+        if log is None or self._closed or not self._store.lock.held:
+            await self._be_ready(what, session_id)
             log = None
-        self._at_work += 1
+        holds = waits_for_turns and lease is None
+        if holds and not self._leases.try_hold(session_id):
+            await self._leases.hold(session_id)
+            log = None  # it may be another one by now
         try:
-            if self._closed:
-                raise StorageClosedError
-            prepared = None
-            log = log or self._store.hot(session_id)
-            if log is not None and (log.complete or not complete) and log.lock.acquire(blocking=False):
-                try:
-                    if log.is_current() and not log.may_be_over():
-                        prepared = prepare(log, False)
-                except OSError:
-                    prepared = None
-                finally:
-                    log.lock.release()
-            if prepared is None:
-                prepared = await self._run(what, lambda: self._prepare(session_id, prepare, complete))
-            if lease is not None:
-                self._leases.check(lease)
-            if not isinstance(prepared, Change):
-                return prepared
-            if self._durable:
-                result: T = await self._committer.submit(what, prepared)
-            else:
-                result = await self._commit(what, prepared)
-            self._store.changed(prepared.log)
-            return result
+            if not self._changing.try_acquire(session_id):
+                await self._changing.acquire(session_id)
+                log = None
+            self._at_work += 1
+            try:
+                if self._closed:
+                    raise StorageClosedError
+                prepared = self._prepared_at_once(log or self._store.hot(session_id), prepare, complete)
+                if prepared is None:
+                    prepared = await self._run(what, lambda: self._prepare(session_id, prepare, complete))
+                if lease is not None:
+                    self._leases.check(lease)
+                result = await self._commit(what, prepared) if isinstance(prepared, Change) else prepared
+            finally:
+                self._done(self._changing, session_id)
         finally:
-            self._done(self._changing, session_id)
+            if holds:
+                self._leases.let_go(session_id)
+        if ends_lease and lease is not None:
+            self._leases.release(lease)
+        return result
+
+    def _prepared_at_once(
+        self, log: SessionLog | None, prepare: Prepare[T], complete: bool
+    ) -> Change[T] | T | None:
+        """Prepare a change in the event loop. None: something would have to be waited for."""
+        if log is None or (complete and not log.complete) or not log.lock.acquire(blocking=False):
+            return None
+        try:
+            moment = self._moment()
+            # What is done to the whole history depends on what the whole file says.
+            if not log.is_current(None if complete else moment) or log.may_be_over():
+                return None
+            return prepare(log, False, moment)
+        except OSError:
+            return None
+        finally:
+            log.lock.release()
 
     def _moment(self) -> Moment:
         """Return the present time. Changes that gather for one batch have the same."""
@@ -225,22 +232,25 @@ class FileEngine:
         log = self._store.find(session_id)
         with log.lock:
             log.refresh(repair=True, complete=complete)
-            prepared = prepare(log, True)
+            prepared = prepare(log, True, formats.present())
         if prepared is None:
             raise RuntimeError("nothing was prepared")
         return prepared
 
     async def _commit(self, what: str, change: Change[T]) -> T:
         if self._durable:
-            return await self._committer.submit(what, change)
-        if not change.log.lock.acquire(blocking=False):
-            return await self._run(what, lambda: self._apply(change))
-        try:
-            return self._apply(change)
-        except OSError as error:
-            raise paths.storage_error(what, error) from error
-        finally:
-            change.log.lock.release()
+            result = await self._committer.submit(what, change)
+        elif not change.log.lock.acquire(blocking=False):
+            result = await self._run(what, lambda: self._apply(change))
+        else:
+            try:
+                result = self._apply(change)
+            except OSError as error:
+                raise paths.storage_error(what, error) from error
+            finally:
+                change.log.lock.release()
+        self._store.changed(change.log)
+        return result
 
     def _apply(self, change: Change[T]) -> T:
         self._store.lock.check()

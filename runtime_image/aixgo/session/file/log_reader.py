@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from aixgo.errors import SessionNotFoundError
 from aixgo.session import formats, validation
 from aixgo.session.file import legacy, paths, seeds, tail
+from aixgo.session.file.sight import LOOK_AGAIN, Sight, Stamp, Written, stamp_of
 from aixgo.session.log import LogIndex, WholeLogNeededError, feed_lines
 from aixgo.session.types import Repair, SessionRecord
 
@@ -19,10 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from aixgo.session.recent import RecentMessages
-
-
-#: Identity, size and times of a file: equal as long as nobody touched it.
-_Stamp = tuple[int, int, int, int]
 
 
 class LogReader:
@@ -34,6 +32,7 @@ class LogReader:
     def __init__(
         self,
         directories: paths.Directories,
+        sight: Sight,
         agent_name: str,
         session_id: str,
         *,
@@ -48,6 +47,7 @@ class LogReader:
         #: What tells it from all other sessions of the store.
         self.key = (agent_name, session_id)
         self._directories = directories
+        self._sight = sight
         self._durable = durable
         self._indexes = indexes
         #: What is kept of the newest messages of all logs.
@@ -55,7 +55,11 @@ class LogReader:
         self._is_writer = is_writer
         self._report = report
         self._index = LogIndex(session_id)
-        self._stamp: _Stamp | None = None
+        #: What the file was like when it was read last, or written to. None: it is not there, or not known.
+        self._stamp: Stamp | Written | None = None
+        #: What :meth:`Sight.names` said then, and when a writer looks at the times of the file again.
+        self._names = 0
+        self._look_again = 0.0
         #: Entry of Aixgo's index; only for logs that this library has not written to.
         self._legacy: dict[str, Any] = {}
         #: Held by whoever looks at the index or the file.
@@ -116,38 +120,48 @@ class LogReader:
         return self._index
 
     def _read(self, fd: int, agent: int, *, repair: bool, complete: bool) -> None:
-        now = stamp_of(fd)
+        now = stamp_of(os.fstat(fd))
         if complete and not self._index.complete:
             self._index, self._stamp = LogIndex(self.session_id), None
-        if self._stamp is not None and now[0] != self._stamp[0]:
+        known = self._borne_out(now)
+        if known is not None and now.inode != known.inode:
             self.close_fd()  # another file took its place
-        if now == self._stamp and (now[1] == self._index.size or not repair):
+        if now == known and (now.size == self._index.size or not repair):
             return
         # A reader goes on where it stopped when the writer appended. The writer knows its own changes;
         # when somebody else touched the file, it reads everything again, so that no tampering is
         # overlooked.
-        grown = self._stamp is not None and (
-            now == self._stamp
-            or (not self._is_writer() and now[0] == self._stamp[0] and now[1] > self._stamp[1])
+        grown = known is not None and (
+            now == known or (not self._is_writer() and now.inode == known.inode and now.size > known.size)
         )
         if not grown:
             resumed = None
             if not complete:
-                resumed = self._seeded(agent, now) or tail.resumed(fd, now[1], self.session_id)
+                resumed = self._seeded(agent, now) or tail.resumed(fd, now.size, self.session_id)
             self._index = resumed or LogIndex(self.session_id)
         try:
-            torn = self._fed(fd, now[1])
+            torn = self._fed(fd, now.size)
         except BaseException:
             self._stamp = None
             raise
         index = self._index
         if torn is not None and repair:
             paths.truncate(fd, torn, durable=self._durable)
-            cut = f"cut {now[1] - torn} bytes of an entry that was never completed"
+            cut = f"cut {now.size - torn} bytes of an entry that was never completed"
             self._report(Repair(self.agent_name, self.session_id, cut))
-        self._stamp = stamp_of(fd)
+        self._stamp = stamp_of(os.fstat(fd))
         if index.session is None:
             self._apply_legacy_index(agent)
+
+    def _borne_out(self, now: Stamp) -> Stamp | Written | None:
+        """Return what is known of the file: as it is now, if nobody touched it since this process did."""
+        known = self._stamp
+        if isinstance(known, Written):
+            if known.explains(now):
+                self._stamp = known = now
+            elif (now.inode, now.size) == (known.inode, known.size):
+                self._sight.clock_is_ours = None  # or somebody touched the file; the next write tells
+        return known
 
     def _fed(self, fd: int, size: int) -> int | None:
         """Feed what the index does not know yet. Returns what :func:`feed_lines` does."""
@@ -159,7 +173,7 @@ class LogReader:
             self._index = LogIndex(self.session_id)
         return feed_lines(self._index, paths.read_range(fd, self._index.size, size), self._index.size)
 
-    def _seeded(self, agent: int, now: _Stamp) -> LogIndex | None:
+    def _seeded(self, agent: int, now: Stamp) -> LogIndex | None:
         entry = self._indexes.get(self.agent_name, agent).get(self.session_id)
         return None if entry is None else seeds.index_of(entry.get(seeds.KEY), self.session_id, now)
 
@@ -167,7 +181,7 @@ class LogReader:
         """Return the session as the index of the agent has it. Raises as :meth:`refresh`."""
         with self.lock:
             entry = legacy.index_entry(self.record())
-            seed = None if self._stamp is None else seeds.seed_of(self._index, self._stamp)
+            seed = seeds.seed_of(self._index, self._stamp) if isinstance(self._stamp, Stamp) else None
             return entry if seed is None else {**entry, seeds.KEY: seed}
 
     @property
@@ -198,7 +212,7 @@ class LogReader:
     @property
     def torn_bytes(self) -> int:
         """How many bytes at the end are no complete entry, as of the last :meth:`refresh`."""
-        return 0 if self._stamp is None else self._stamp[1] - self._index.size
+        return 0 if self._stamp is None else self._stamp.size - self._index.size
 
     def owner(self) -> str | None:
         """Return the user id without reading the whole log. None: there is no such session.
@@ -263,11 +277,20 @@ class LogReader:
             touched = max(self._index.touched_at or record.updated_at, record.updated_at)
             return None if (now - touched).total_seconds() >= record.ttl_seconds else record
 
-    def is_current(self) -> bool:
-        """Say whether the index is known to be what the file says, without reading it. Cheap."""
-        if self._stamp is None or self.gone:
+    def is_current(self, moment: object = None) -> bool:
+        """Say whether the index is known to be what the file says, without reading it. Cheap.
+
+        Args:
+            moment: A writer that is about to append: what others may have done to the content, without
+                changing the size, is only looked for now and then. See :meth:`Sight.names`.
+        """
+        known = self._stamp
+        if known is None or self.gone:
             return False
         try:
+            if moment is not None and self._fd is not None and self._is_as_left(self._fd, moment):
+                return True
+            names = self._sight.names(self.agent_name)  # before looking at the file
             if self._fd is not None:
                 status = os.fstat(self._fd)
                 if not status.st_nlink:  # removed, or another file took its place
@@ -279,7 +302,19 @@ class LogReader:
                 status = os.stat(self._name, dir_fd=agent, follow_symlinks=False)
         except OSError:
             return False
-        return stamp(status) == self._stamp and status.st_size == self._index.size
+        now = stamp_of(status)
+        if self._borne_out(now) != now or now.size != self._index.size:
+            return False
+        self._names, self._look_again = names, time.monotonic() + LOOK_AGAIN
+        return True
+
+    def _is_as_left(self, fd: int, moment: object) -> bool:
+        return (
+            self._names != 0
+            and time.monotonic() < self._look_again
+            and os.lseek(fd, 0, os.SEEK_END) == self._index.size
+            and self._sight.names(self.agent_name, moment) == self._names
+        )
 
     def may_be_over(self) -> bool:
         """Say whether the time to live may be over, without reading the log. The index must be up to date."""
@@ -317,13 +352,3 @@ def _identity_of(session: Mapping[str, Any]) -> _Identity:
         metadata if isinstance(metadata, dict) else {},
         float(ttl) if isinstance(ttl, int | float) else 0.0,
     )
-
-
-def stamp_of(fd: int) -> _Stamp:
-    """Return the stamp of an open file."""
-    return stamp(os.fstat(fd))
-
-
-def stamp(status: os.stat_result) -> _Stamp:
-    """Return the stamp of a file."""
-    return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

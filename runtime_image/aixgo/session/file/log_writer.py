@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from datetime import UTC, datetime
+import time
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aixgo.errors import (
     CheckpointNotFoundError,
@@ -19,7 +19,7 @@ from aixgo.session import formats, positions
 from aixgo.session.file import legacy, paths, salvage, tail
 from aixgo.session.file.change import Change, R
 from aixgo.session.file.log_content import LogContent
-from aixgo.session.file.log_reader import stamp
+from aixgo.session.file.sight import LOOK_AGAIN, Stamp, Written, earliest_time, stamp_of
 from aixgo.session.file.wal import Names
 from aixgo.session.log import LogIndex, feed_lines
 from aixgo.session.types import Checkpoint
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from aixgo.session.formats import Moment
     from aixgo.session.types import Append, SessionRecord
+
+_TWO_WRITERS: Final = "another program wrote to the session at the same time"
 
 
 class SessionLog(LogContent):
@@ -110,10 +112,12 @@ class SessionLog(LogContent):
 
         return self._change(lines, finish)
 
-    def prepare_checkpoint(self, checkpoint_id: str, metadata: dict[str, Any]) -> Change[Checkpoint]:
+    def prepare_checkpoint(
+        self, checkpoint_id: str, metadata: dict[str, Any], moment: Moment
+    ) -> Change[Checkpoint]:
         """Return the change that appends a checkpoint of the current branch. The index must be up to date."""
         index = self._index
-        now = datetime.now(UTC)
+        now = moment[0]
         place = index.leaf
         checkpoint = Checkpoint(
             id=checkpoint_id,
@@ -148,7 +152,7 @@ class SessionLog(LogContent):
         """Say whether the log itself has a checkpoint. The index must be up to date."""
         return checkpoint_id in self._index.checkpoints
 
-    def prepare_restore(self, checkpoint_id: str) -> Change[SessionRecord]:
+    def prepare_restore(self, checkpoint_id: str, moment: Moment) -> Change[SessionRecord]:
         """Return the change that goes on at a checkpoint. The index must be up to date.
 
         The checkpoint's checksum is verified against what is in the file.
@@ -165,12 +169,12 @@ class SessionLog(LogContent):
         if checkpoint is None:
             raise CheckpointNotFoundError
         node = index.verified(checkpoint)
-        now = datetime.now(UTC)
+        now, timestamp = moment
         adoption = self._adoption_lines(index)
         entry = formats.restore_entry(
             new_id(),
             index.entry_id(index.leaf),
-            formats.format_time(now),
+            timestamp,
             checkpoint.id,
             checkpoint.entry_id,
             index.depth(node),
@@ -217,8 +221,12 @@ class SessionLog(LogContent):
                     raise
             return record
 
-    def apply(self, change: Change[R]) -> R:
+    def apply(self, change: Change[R], moment: object = None) -> R:
         """Write a change to the file and return its result.
+
+        Args:
+            change: What to write.
+            moment: See :meth:`Sight.names`.
 
         Raises:
             OSError: the file is as it was before.
@@ -230,24 +238,41 @@ class SessionLog(LogContent):
                 raise SessionNotFoundError
             creates = change.creates
             if self._index.size != change.begin and not creates:
-                raise StorageError("another program wrote to the session at the same time")
+                raise StorageError(_TWO_WRITERS)
             fd = self._fd if not creates else None
             if fd is None:
                 fd = self._writable(creates=creates)
+            size, earliest = change.begin + len(change.data), earliest_time()
             try:
                 paths.write_all(fd, change.data)
             except OSError:
                 self._undo(fd, change.begin, creates=creates)
                 raise
-            status = os.fstat(fd)
-            self._stamp = None
-            if status.st_nlink == 0:
-                raise SessionNotFoundError
-            if status.st_size != change.begin + len(change.data):
-                raise StorageError("another program wrote to the session at the same time")
+            latest = time.time_ns()
+            known, self._stamp = self._stamp, None
+            inode = 0 if known is None else known.inode
+            left = self._left(fd, Written(inode, size, earliest, latest), moment)
             result = change.finish()
-            self._stamp = stamp(status)
+            self._stamp = left
             return result
+
+    def _left(self, fd: int, written: Written, moment: object) -> Stamp | Written:
+        """Return what the file is like now that it was written to. Raises as :meth:`apply`."""
+        names = self._sight.names(self.agent_name, moment)
+        if names and names == self._names:
+            if os.lseek(fd, 0, os.SEEK_END) != written.size:
+                raise StorageError(_TWO_WRITERS)
+            return written
+        status = os.fstat(fd)
+        if status.st_nlink == 0:
+            raise SessionNotFoundError
+        if status.st_size != written.size:
+            raise StorageError(_TWO_WRITERS)
+        now = stamp_of(status)
+        if self._sight.clock_is_ours is None:
+            self._sight.clock_is_ours = written._replace(inode=now.inode).explains(now)
+        self._names, self._look_again = names, time.monotonic() + LOOK_AGAIN
+        return now
 
     def _writable(self, *, creates: bool) -> int:
         self.close_fd()

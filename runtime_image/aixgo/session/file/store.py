@@ -25,6 +25,7 @@ from aixgo.session.file.lock import StoreLock
 from aixgo.session.file.log_writer import SessionLog
 from aixgo.session.file.open_files import OpenFiles
 from aixgo.session.file.owners import Owners
+from aixgo.session.file.sight import Sight
 from aixgo.session.file.verify import cut_torn_tail
 from aixgo.session.recent import RecentMessages
 
@@ -56,6 +57,7 @@ class FileStore:
         #: Where changes become durable. Not used when only the process is to be survived.
         self.journal = Journal(self.directories, self.lock.check, log_size)
         self._open_files = OpenFiles()
+        self._sight = Sight(self.directories)
         self.durable = durable
         self.default_ttl = default_ttl
         #: What was put right since this object was made.
@@ -139,6 +141,7 @@ class FileStore:
             if log is None:
                 log = SessionLog(
                     self.directories,
+                    self._sight,
                     agent_name,
                     session_id,
                     durable=self.durable,
@@ -355,7 +358,7 @@ class FileStore:
 
     def changed(self, log: SessionLog) -> None:
         """Note that the index is behind a log."""
-        self._changed[log.agent_name, log.session_id] = None
+        self._changed[log.key] = None
 
     def delete(self, session_id: str) -> None:
         """Remove a session and all that belongs to it.
