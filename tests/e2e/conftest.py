@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.support.cluster.kind import Cluster
 
 #: A step of a change of the authority takes seconds here, not hours: no client misses its renewed Secret.
-VALUES = ("certificates.rotationOverlapSeconds=10",)
+VALUES = ("certificates.rotationOverlapSeconds=15",)
 
 
 @pytest.fixture(scope="session")
@@ -38,12 +38,18 @@ def quickstart(installation: Installation) -> Installation:
 
 
 @pytest.fixture(scope="session")
-def workload(installation: Installation) -> Iterator[Workload]:
-    """A namespace for runtimes with agents of our own, and a pod that calls them."""
+def workload_namespace(installation: Installation) -> Iterator[Workload]:
     made = Workload(installation, "workload")
     made.create()
     yield made
     made.delete()
+
+
+@pytest.fixture
+def workload(workload_namespace: Workload) -> Iterator[Workload]:
+    """A namespace for runtimes with agents of our own, and a pod that calls them."""
+    yield workload_namespace
+    workload_namespace.reset()
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -51,9 +57,16 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """Add what the cluster says to the report of a failed test."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
-    found = item.funcargs.get("installation") or item.funcargs.get("quickstart")  # type: ignore[attr-defined]
-    if report.failed and isinstance(found, Installation):
-        try:
-            report.sections.append(("the cluster", diagnose(found.cluster)))
-        except (CommandError, OSError) as error:
-            report.sections.append(("the cluster", str(error)))
+    if not report.failed:
+        return
+    for name, describe in (("installation", _diagnose), ("workload", Workload.describe)):
+        found = item.funcargs.get(name)  # type: ignore[attr-defined]
+        if found is not None:
+            try:
+                report.sections.append((f"the cluster: {name}", describe(found)))
+            except (CommandError, OSError) as error:
+                report.sections.append((f"the cluster: {name}", str(error)))
+
+
+def _diagnose(installation: Installation) -> str:
+    return diagnose(installation.cluster)

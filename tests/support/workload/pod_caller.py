@@ -91,11 +91,21 @@ class Caller:
         self._stopping.set()
         if self._workers:
             await asyncio.wait(self._workers)
+        self._workers.clear()
+        self._stopping.clear()
 
-    async def close(self) -> None:
+    async def reset(self) -> None:
+        """Give up every call, and begin a new account."""
         for task in (*self._workers, *self._streams):
             task.cancel()
         await asyncio.gather(*self._workers, *self._streams, return_exceptions=True)
+        self._workers.clear()
+        self._streams.clear()
+        self.account = Account()
+
+    async def close(self) -> None:
+        """Give up every call and close the connections."""
+        await self.reset()
         for client in self._clients.values():
             await client.close()
 
@@ -200,6 +210,10 @@ def application(caller: Caller) -> web.Application:
         await caller.stop()
         return web.json_response({})
 
+    async def reset(_: web.Request) -> web.Response:
+        await caller.reset()
+        return web.json_response({})
+
     async def account(_: web.Request) -> web.Response:
         return web.json_response(asdict(caller.account))
 
@@ -210,6 +224,7 @@ def application(caller: Caller) -> web.Application:
     served.router.add_post("/calls", call)
     served.router.add_post("/streams", stream)
     served.router.add_post("/stop", stop)
+    served.router.add_post("/reset", reset)
     served.router.add_get("/account", account)
     served.on_cleanup.append(close)
     return served

@@ -58,6 +58,12 @@ class Workload:
         """Delete everything and wait until it is gone."""
         self.installation.kubectl("delete", "namespace", self.namespace, "--timeout=150s", timeout=180)
 
+    def describe(self) -> str:
+        """Return what a person looks at when a test has failed."""
+        kinds = "agentruntimes,agents.aixgo.dev,sessionbackends,pods"
+        shown = self.kubectl("get", kinds, "-o", "wide")
+        return f"{shown}\n{self.kubectl('get', 'events', '--sort-by=.lastTimestamp')}"
+
     def kubectl(self, *arguments: str, input: str | None = None, timeout: float = 60.0) -> str:  # noqa: A002
         """Run kubectl in the namespace."""
         return self.installation.kubectl("-n", self.namespace, *arguments, input=input, timeout=timeout)
@@ -142,15 +148,33 @@ class Workload:
         found: dict[str, Any] = json.loads(self.installation.kubectl("get", "--raw", self._url("account")))
         return found
 
+    def reset(self) -> None:
+        """Give up every call, begin a new account, and delete the runtimes and agents of the test."""
+        self._post("reset", {})
+        self.kubectl("delete", "agents.aixgo.dev", "--all", "--wait=false")
+        names = self.kubectl("get", "agentruntimes", "-o", "name").split()
+        if made := [name for name in names if not name.endswith(f"/{_CALLERS_RUNTIME}")]:
+            self.kubectl("delete", "--wait=false", *made)
+
     def stop_calls(self) -> dict[str, Any]:
         """Begin no more calls, wait for the short ones that run, and return what became of all."""
-        self.installation.kubectl("create", "--raw", self._url("stop"), "-f", "-", input="{}")
+        self._post("stop", {})
         return self.account()
 
     def wait_ready(self, *runtimes: str, timeout: float = 90.0) -> None:
         """Wait until runtimes are Ready at their newest generation."""
         for name in runtimes:
             self.installation.wait_ready(f"agentruntimes.aixgo.dev/{name}", self.namespace, timeout=timeout)
+
+    def condition(self, target: str, kind: str) -> dict[str, Any]:
+        """Return a condition of an object; Unknown while there is none of its newest generation."""
+        return self.installation.condition(target, self.namespace, kind)
+
+    def wait_condition(
+        self, target: str, kind: str, status: str, reason: str, *, timeout: float = 60.0
+    ) -> dict[str, Any]:
+        """Wait for a condition of an object with this status and reason and return it."""
+        return self.installation.wait_condition(target, self.namespace, kind, status, reason, timeout=timeout)
 
     def refresh_caller(self, mark: str) -> None:
         """Let the kubelet look at once for new certificates of the caller, as it does each minute or so."""
@@ -174,7 +198,9 @@ class Workload:
         return {"Service": f"{runtime}.{host}", "pods": f"dns:///{runtime}-pods.{host}"}
 
     def _tell(self, what: str, runtime: str, address: str, wanted: dict[str, Any]) -> None:
-        body = {"runtime": runtime, "namespace": self.namespace, "address": address, **wanted}
+        self._post(what, {"runtime": runtime, "namespace": self.namespace, "address": address, **wanted})
+
+    def _post(self, what: str, body: dict[str, Any]) -> None:
         self.installation.kubectl("create", "--raw", self._url(what), "-f", "-", input=json.dumps(body))
 
     def _url(self, path: str) -> str:
