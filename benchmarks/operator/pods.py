@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
@@ -59,8 +58,8 @@ class Pods:
         versions = (config["metadata"]["resourceVersion"], secret["metadata"]["resourceVersion"])
         known = self._answers.get((namespace, runtime))
         if known is None or known[0] != versions:
-            served = RuntimeConfig.model_validate(json.loads(config["data"]["runtime.json"]))
-            text = serving(served, secret).model_dump_json(by_alias=True).encode()
+            served = RuntimeConfig.from_json(config["data"]["runtime.json"])
+            text = serving(served, secret).json()
             known = self._answers[namespace, runtime] = (versions, text)
         return known[1]
 

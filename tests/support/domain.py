@@ -132,7 +132,7 @@ def statusz(resolved: ResolvedRuntime, **changes: Any) -> Statusz:
         ),
         sessions=SessionStatus(type="None" if sessions is None else sessions.type, ready=True),
     )
-    return said.model_copy(update=changes)
+    return said.changed(**changes)
 
 
 def make_certificate(**changes: Any) -> CertificateObservation:

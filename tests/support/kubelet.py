@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -149,7 +148,7 @@ class FakePods:
         stored = await self._client.get(CONFIG_MAPS, namespace, naming.runtime_config_map(runtime))
         if stored is None:
             return ProbeAnswer(error="no configuration")
-        config = RuntimeConfig.model_validate(json.loads(stored["data"]["runtime.json"]))
+        config = RuntimeConfig.from_json(stored["data"]["runtime.json"])
         secret = await self._client.get(SECRETS, namespace, naming.runtime_tls_secret(runtime))
         return ProbeAnswer(statusz=serving(config, secret))
 

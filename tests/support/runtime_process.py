@@ -49,7 +49,7 @@ def runtime_json(agents: list[dict[str, Any]], **changes: Any) -> dict[str, Any]
         "agents": [{"namespace": "team", **agent} for agent in agents],
         **changes,
     }
-    RuntimeConfig.model_validate(document)
+    RuntimeConfig.from_document(document)
     return document
 
 
@@ -154,7 +154,7 @@ class RuntimeProcess:
             return response.status, await response.text()
 
     async def statusz(self) -> Statusz:
-        return Statusz.model_validate_json((await self.get("/statusz"))[1])
+        return Statusz.from_json((await self.get("/statusz"))[1])
 
     async def until(self, condition: Any, what: str, timeout: float = 45) -> Statusz:
         """Wait until ``condition(statusz)`` is true and return that document."""

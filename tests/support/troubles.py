@@ -57,7 +57,7 @@ async def _statusz(cluster: Cluster, namespace: str) -> Statusz:
     """Return what the pods of a runtime say when all is well."""
     config_map = await cluster.get(CONFIG_MAPS, namespace, naming.runtime_config_map("agents"))
     secret = await cluster.get(SECRETS, namespace, naming.runtime_tls_secret("agents"))
-    return serving(RuntimeConfig.model_validate_json(config_map["data"]["runtime.json"]), secret)
+    return serving(RuntimeConfig.from_json(config_map["data"]["runtime.json"]), secret)
 
 
 async def _no_runtime(cluster: Cluster, _: Operator, namespace: str) -> None:
@@ -91,7 +91,7 @@ async def _no_redis(cluster: Cluster, operator: Operator, namespace: str) -> Non
     await cluster.until_condition(AGENTS, namespace, "assistant", "Loaded", "True", timeout=60)
     statusz = await _statusz(cluster, namespace)
     sessions = SessionStatus(type="Redis", ready=False, error="redis is not reachable: Connection refused")
-    statusz = statusz.model_copy(update={"sessions": sessions})
+    statusz = statusz.changed(sessions=sessions)
     operator.pods.override[namespace, "agents"] = ProbeAnswer(statusz=statusz)
 
 
@@ -121,10 +121,8 @@ async def _not_loaded(cluster: Cluster, operator: Operator, namespace: str) -> N
     await cluster.until_condition(AGENTS, namespace, "assistant", "Ready", "True", timeout=60)
     statusz = await _statusz(cluster, namespace)
     error = "model.baseURL is refused: its host is a loopback address"
-    agents = tuple(
-        each.model_copy(update={"ready": False, "loaded": False, "error": error}) for each in statusz.agents
-    )
-    statusz = statusz.model_copy(update={"agents": agents})
+    agents = tuple(each.changed(ready=False, loaded=False, error=error) for each in statusz.agents)
+    statusz = statusz.changed(agents=agents)
     operator.pods.override[namespace, "agents"] = ProbeAnswer(statusz=statusz)
 
 

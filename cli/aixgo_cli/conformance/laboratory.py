@@ -128,10 +128,9 @@ class Laboratory:
     def write_config(self, document: dict[str, Any] | bytes) -> None:
         """Replace runtime.json; a document gets new revisions."""
         if isinstance(document, dict):
-            config = with_revisions(RuntimeConfig.model_validate(document))
-            written = config.model_dump(mode="json", by_alias=True)
+            config = with_revisions(RuntimeConfig.from_document(document))
             # A newer operator may write more; it must not matter.
-            document = json.dumps({**written, "conformanceUnknownField": {"x": 1}}).encode()
+            document = json.dumps({**config.document(), "conformanceUnknownField": {"x": 1}}).encode()
         replace_volume(self.paths.config, {RUNTIME_JSON: document})
 
     def write_secret(self, key: str) -> None:

@@ -104,7 +104,7 @@ class Subject:
     async def statusz(self) -> Statusz:
         """Return the document of /statusz."""
         _, document = await self.document("/statusz")
-        return Statusz.model_validate(document)
+        return Statusz.from_document(document)
 
     async def until(
         self, condition: Callable[[Statusz], object], what: str, seconds: float = 30.0

@@ -244,7 +244,7 @@ class _Builder:
         where = "spec.roleConfig.fallbackModels.apiKeySecretRef"
 
         def file_of(name: str, key: str) -> dict[str, str]:
-            return self._secret_file(KeyReference(name=name, key=key), where).model_dump(by_alias=True)
+            return self._secret_file(KeyReference(name=name, key=key), where).document()
 
         return with_key_files(self._agent.spec.role_config, file_of)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.json import format as format_json
+
 from aixgo.contract import (
     AdminConfig,
     GrpcConfig,
@@ -99,7 +101,7 @@ def resolve_backend(snapshot: Snapshot, settings: OperatorSettings) -> ResolvedB
 
 def _invalid(runtime: AgentRuntime, config: RuntimeConfig) -> tuple[Problem, ...]:
     problems = runtime_spec_problems(runtime, ADMIN_PORT)
-    size = len(config.model_dump_json(by_alias=True, indent=2).encode())
+    size = len(format_json(config.json(), indent=2))
     if size > MAX_CONFIG_BYTES:
         problems += (
             refused(

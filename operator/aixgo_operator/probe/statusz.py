@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 import aiohttp
-from pydantic import ValidationError
+from msgspec import DecodeError
 
-from aixgo.contract import Statusz
+from aixgo.contract import Statusz, where_and_what
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,9 +100,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 def parse(body: bytes) -> ProbeAnswer:
     """Return the answer for the body of a ``/statusz`` response."""
     try:
-        return ProbeAnswer(statusz=Statusz.model_validate_json(body))
-    except ValidationError as error:
-        fields = ", ".join(
-            ".".join(str(part) for part in item["loc"]) or "body" for item in error.errors()[:3]
-        )
-        return ProbeAnswer(error=f"/statusz is not as the runtime contract says: {fields}")
+        return ProbeAnswer(statusz=Statusz.from_json(body))
+    except DecodeError as error:
+        field, _ = where_and_what(error)
+        return ProbeAnswer(error=f"/statusz is not as the runtime contract says: {field or 'body'}")

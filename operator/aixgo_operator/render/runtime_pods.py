@@ -66,7 +66,7 @@ def deployment(resolved: ResolvedRuntime, settings: OperatorSettings) -> Manifes
 def config_map(resolved: ResolvedRuntime, settings: OperatorSettings) -> Manifest:
     """Return the ConfigMap with ``runtime.json``."""
     runtime = resolved.runtime
-    data = resolved.config.model_dump(mode="json", by_alias=True)
+    data = resolved.config.document()
     return manifest(
         "v1",
         "ConfigMap",
@@ -90,7 +90,8 @@ def _strategy(resolved: ResolvedRuntime) -> Manifest:
 
 def _restart_hash(resolved: ResolvedRuntime, template: Manifest) -> str:
     """Return the hash of the template and of the parts of ``runtime.json`` that are read once, at start."""
-    config = resolved.config.model_dump(mode="json", by_alias=True, include={"grpc", "admin", "tls"})
+    document = resolved.config.document()
+    config = {part: document[part] for part in ("grpc", "admin", "tls")}
     return digest({"template": template, "config": config, "certificate": resolved.certificate_digest})
 
 

@@ -150,13 +150,11 @@ def _fallback(
     provider = fallback.provider or main.provider
     base_url = fallback.base_url or (main.base_url if provider == main.provider else None)
     key = fallback.api_key
-    model = main.model_copy(
-        update={
-            "name": fallback.name,
-            "provider": provider,
-            "base_url": base_url,
-            "api_key": SecretFile(secret=key.secret, key=key.key) if key is not None else None,
-        }
+    model = main.changed(
+        name=fallback.name,
+        provider=provider,
+        base_url=base_url,
+        api_key=SecretFile(secret=key.secret, key=key.key) if key is not None else None,
     )
     if key is None and (provider, base_url) == (main.provider, main.base_url):
         return model, main_key

@@ -23,7 +23,7 @@ from pydantic_core import PydanticCustomError
 
 from aixgo.contract.durations import parse_duration
 from aixgo.contract.role_config import AggregatorConfig, ClassifierConfig, PlannerConfig, ProducerConfig
-from aixgo.contract.runtime_config import AgentName
+from aixgo.contract.runtime_config import AGENT_NAME
 
 #: The names of tools and servers (the expression of Aixgo).
 ToolName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_:-]{1,100}$")]
@@ -183,7 +183,7 @@ class AgentDef(YamlModel):
     synonyms: ClassVar[dict[str, str]] = {"type": "role"}
 
     #: What calls and other agents name it by.
-    name: AgentName
+    name: Annotated[str, StringConstraints(pattern=f"^{AGENT_NAME}$")]
     #: ``react``, ``classifier``, ``aggregator``, ``planner``, ``producer``, ``logger`` or ``custom``.
     role: Name
     #: The time between two messages of a producer.

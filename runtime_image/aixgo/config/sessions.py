@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from aixgo.contract import SessionStatus
 from aixgo.errors import AixgoError, SessionNotFoundError, StorageError
@@ -63,14 +63,12 @@ class SessionStore:
     def __init__(self, session: Session, backend: FileBackend | RedisBackend) -> None:
         self.manager = Manager(backend)
         self._backend = backend
-        self._type = "Redis" if session.store == "redis" else "File"
+        self._type: Literal["Redis", "File"] = "Redis" if session.store == "redis" else "File"
         self._error: str | None = "not connected yet"
 
     def status(self) -> SessionStatus:
         """Return what ``/statusz`` says of the store."""
-        return SessionStatus.model_validate(
-            {"type": self._type, "ready": self._error is None, "error": self._error}
-        )
+        return SessionStatus(type=self._type, ready=self._error is None, error=self._error)
 
     async def look(self) -> str | None:
         """Ask the store whether it answers; return why not."""

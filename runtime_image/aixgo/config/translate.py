@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from aixgo.config.models import split_address
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from aixgo.config.models import AgentDef, McpServer, Session
     from aixgo.config.reading import ConfigFile
-    from aixgo.contract import SecretFile
+    from aixgo.contract import Role, SecretFile
 
 #: Seconds that a call of an agent may take.
 CALL_TIMEOUT_SECONDS = 120
@@ -192,7 +192,7 @@ class _Translation:
         return AgentConfig(
             name=agent.name,
             namespace="",
-            role=agent.role,
+            role=cast("Role", agent.role),  # the file was refused if it is another
             handler=agent.handler or None,
             role_config=role_config,
             prompt=PromptConfig(text=agent.prompt or None),

@@ -1,5 +1,6 @@
 """The runtime contract: what an operator writes for a runtime and what the runtime says of itself."""
 
+from aixgo.contract.model import where_and_what
 from aixgo.contract.paths import RUNTIME_JSON, TLS_CA, TLS_CERT, TLS_KEY, RuntimePaths
 from aixgo.contract.revision import content_hash, with_revisions
 from aixgo.contract.runtime_config import (
@@ -14,6 +15,7 @@ from aixgo.contract.runtime_config import (
     ModelConfig,
     PromptConfig,
     RedisSessionConfig,
+    Role,
     RouteConfig,
     RuntimeConfig,
     RuntimeIdentity,
@@ -42,6 +44,7 @@ __all__ = [
     "ModelConfig",
     "PromptConfig",
     "RedisSessionConfig",
+    "Role",
     "RouteConfig",
     "RuntimeConfig",
     "RuntimeIdentity",
@@ -55,5 +58,6 @@ __all__ = [
     "TLSStatus",
     "ToolConfig",
     "content_hash",
+    "where_and_what",
     "with_revisions",
 ]

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 def content_hash(model: ContractModel) -> str:
     """Return 16 hex digits of the SHA-256 of the model's canonical JSON, without its field ``revision``."""
-    data = model.model_dump(mode="json", by_alias=True, exclude={"revision"})
+    data = model.document()
+    data.pop("revision", None)
     canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -21,9 +22,9 @@ def content_hash(model: ContractModel) -> str:
 def with_revisions(config: RuntimeConfig) -> RuntimeConfig:
     """Return ``config`` with every revision filled in. The order of agents does not matter."""
     agents = tuple(
-        agent.model_copy(update={"revision": content_hash(agent)})
+        agent.changed(revision=content_hash(agent))
         for agent in sorted(config.agents, key=lambda a: (a.namespace, a.name))
     )
     routes = tuple(sorted(config.routes, key=lambda r: (r.namespace, r.agent)))
-    complete = config.model_copy(update={"agents": agents, "routes": routes})
-    return complete.model_copy(update={"revision": content_hash(complete)})
+    complete = config.changed(agents=agents, routes=routes)
+    return complete.changed(revision=content_hash(complete))

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, StringConstraints
+from msgspec import Meta, field
 
 from aixgo.contract.model import ContractModel
 from aixgo.version import CONTRACT_VERSION
 
-AgentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+Role = Literal["react", "classifier", "aggregator", "planner", "producer", "logger", "custom"]
+#: The form of an agent's name, as a regular expression without its ends: libraries write them differently.
+AGENT_NAME: Final = "[a-z][a-z0-9_-]{0,63}"
+AgentName = Annotated[str, Meta(pattern=rf"^{AGENT_NAME}\Z")]
 
 
-class SecretFile(ContractModel):
+class SecretFile(ContractModel, frozen=True, kw_only=True):
     """A value that is in the file ``<secret>/<key>`` below the secrets directory, never in here."""
 
     secret: str
     key: str
 
 
-class RuntimeIdentity(ContractModel):
+class RuntimeIdentity(ContractModel, frozen=True, kw_only=True):
     """Who this runtime is. Its SPIFFE id is ``spiffe://<trustDomain>/ns/<namespace>/agentruntime/<name>``."""
 
     name: str
@@ -33,7 +36,7 @@ class RuntimeIdentity(ContractModel):
         return f"spiffe://{self.trust_domain}/ns/{self.namespace}/agentruntime/{self.name}"
 
 
-class GrpcConfig(ContractModel):
+class GrpcConfig(ContractModel, frozen=True, kw_only=True):
     """The gRPC listener. A change needs a restart."""
 
     port: int = 50051
@@ -41,13 +44,13 @@ class GrpcConfig(ContractModel):
     max_message_bytes: int = 16 * 1024 * 1024
 
 
-class AdminConfig(ContractModel):
+class AdminConfig(ContractModel, frozen=True, kw_only=True):
     """The plaintext admin HTTP listener (health, metrics, statusz). A change needs a restart."""
 
     port: int = 8080
 
 
-class LimitsConfig(ContractModel):
+class LimitsConfig(ContractModel, frozen=True, kw_only=True):
     """Limits of the whole process."""
 
     #: 0: no limit.
@@ -55,40 +58,40 @@ class LimitsConfig(ContractModel):
     drain_timeout_seconds: int = 120
 
 
-class TLSConfig(ContractModel):
+class TLSConfig(ContractModel, frozen=True, kw_only=True):
     """How the gRPC port is protected; the files are in the TLS directory of the contract."""
 
     mode: Literal["Mutual", "External", "Disabled"] = "Mutual"
 
 
-class ModelConfig(ContractModel):
+class ModelConfig(ContractModel, frozen=True, kw_only=True):
     """The model behind an agent."""
 
     provider: Literal["openai", "anthropic", "google", "xai", "huggingface", "test"] = "openai"
     name: str
-    base_url: str | None = Field(default=None, alias="baseURL")
+    base_url: str | None = field(default=None, name="baseURL")
     api_key: SecretFile | None = None
     temperature: float | None = None
     max_tokens: int | None = None
 
 
-class PromptConfig(ContractModel):
+class PromptConfig(ContractModel, frozen=True, kw_only=True):
     """The system prompt: either the text, or the file of a Secret that holds it."""
 
     text: str | None = None
     secret: SecretFile | None = None
 
 
-class McpProgramConfig(ContractModel):
+class McpProgramConfig(ContractModel, frozen=True, kw_only=True):
     """A program that is an MCP server over stdio. It is started as it stands here, without a shell."""
 
     command: str
     args: tuple[str, ...] = ()
     #: Beside ``PATH``, ``HOME`` and the like. No secrets: every process of the same user can read them.
-    env: dict[str, str] = Field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
 
 
-class McpToolConfig(ContractModel):
+class McpToolConfig(ContractModel, frozen=True, kw_only=True):
     """An MCP server over streamable HTTP (``url``), or on a laptop a program (``stdio``): one of the two.
 
     Every key of the Secret directory ``headersSecret`` is a header.
@@ -100,14 +103,14 @@ class McpToolConfig(ContractModel):
     allowed_tools: tuple[str, ...] = ()
 
 
-class AgentToolConfig(ContractModel):
+class AgentToolConfig(ContractModel, frozen=True, kw_only=True):
     """Another agent as a tool; its address is in :attr:`RuntimeConfig.routes`."""
 
     name: str
     namespace: str
 
 
-class ToolConfig(ContractModel):
+class ToolConfig(ContractModel, frozen=True, kw_only=True):
     """One tool of an agent: exactly one of ``mcp`` and ``agent`` is set."""
 
     name: str
@@ -115,7 +118,7 @@ class ToolConfig(ContractModel):
     agent: AgentToolConfig | None = None
 
 
-class SessionConfig(ContractModel):
+class SessionConfig(ContractModel, frozen=True, kw_only=True):
     """How an agent uses sessions."""
 
     mode: Literal["Persistent", "Stateless"] = "Persistent"
@@ -126,18 +129,18 @@ class SessionConfig(ContractModel):
     concurrency: Literal["Serialize", "Parallel"] = "Serialize"
 
 
-class AgentConfig(ContractModel):
+class AgentConfig(ContractModel, frozen=True, kw_only=True):
     """One agent of the runtime, resolved: no reference to another object is left in it."""
 
     name: AgentName
     namespace: str
     #: Hash of this agent's part of the configuration; ``/statusz`` has it once it is served.
     revision: str = ""
-    role: Literal["react", "classifier", "aggregator", "planner", "producer", "logger", "custom"] = "react"
+    role: Role = "react"
     operating_mode: Literal["Running", "Suspended"] = "Running"
     description: str = ""
     handler: str | None = None
-    role_config: dict[str, Any] = Field(default_factory=dict)
+    role_config: dict[str, Any] = field(default_factory=dict)
     prompt: PromptConfig = PromptConfig()
     model: ModelConfig | None = None
     tools: tuple[ToolConfig, ...] = ()
@@ -150,7 +153,7 @@ class AgentConfig(ContractModel):
     allowed_caller_namespaces: tuple[str, ...] = ()
 
 
-class RouteConfig(ContractModel):
+class RouteConfig(ContractModel, frozen=True, kw_only=True):
     """Where an agent of another runtime is: what a caller dials and whom it must meet there."""
 
     agent: str
@@ -161,7 +164,7 @@ class RouteConfig(ContractModel):
     spiffe_id: str
 
 
-class RedisSessionConfig(ContractModel):
+class RedisSessionConfig(ContractModel, frozen=True, kw_only=True):
     """A Redis session backend."""
 
     mode: Literal["Standalone", "Sentinel", "Cluster"] = "Standalone"
@@ -176,13 +179,13 @@ class RedisSessionConfig(ContractModel):
     server_name: str | None = None
 
 
-class FileSessionConfig(ContractModel):
+class FileSessionConfig(ContractModel, frozen=True, kw_only=True):
     """A File session backend on the volume of the sessions directory."""
 
     durability: Literal["fsync", "os"] = "fsync"
 
 
-class SessionBackendConfig(ContractModel):
+class SessionBackendConfig(ContractModel, frozen=True, kw_only=True):
     """The session backend: exactly one of ``redis`` and ``file`` is set, as ``type`` says."""
 
     type: Literal["Redis", "File"]
@@ -194,7 +197,7 @@ class SessionBackendConfig(ContractModel):
     file: FileSessionConfig | None = None
 
 
-class RuntimeConfig(ContractModel):
+class RuntimeConfig(ContractModel, frozen=True, kw_only=True):
     """The whole of ``runtime.json``."""
 
     #: Major version of the contract. A runtime refuses a higher one than its own.

@@ -8,7 +8,7 @@ from aixgo.contract.model import ContractModel
 from aixgo.version import CONTRACT_VERSION
 
 
-class AgentStatus(ContractModel):
+class AgentStatus(ContractModel, frozen=True, kw_only=True):
     """One agent as it is being served."""
 
     name: str
@@ -23,7 +23,7 @@ class AgentStatus(ContractModel):
     loaded: bool = True
 
 
-class TLSStatus(ContractModel):
+class TLSStatus(ContractModel, frozen=True, kw_only=True):
     """The certificate that new connections meet."""
 
     mode: Literal["Mutual", "External", "Disabled"]
@@ -35,7 +35,7 @@ class TLSStatus(ContractModel):
     last_reload_error: str | None = None
 
 
-class SessionStatus(ContractModel):
+class SessionStatus(ContractModel, frozen=True, kw_only=True):
     """The session backend as this runtime sees it."""
 
     type: Literal["Redis", "File", "None"]
@@ -45,7 +45,7 @@ class SessionStatus(ContractModel):
     trust_bundle: tuple[str, ...] | None = None
 
 
-class Statusz(ContractModel):
+class Statusz(ContractModel, frozen=True, kw_only=True):
     """The JSON document at ``/statusz``."""
 
     version: str

@@ -88,7 +88,7 @@ class AdminServer:
         return Answer(self._observed.metrics.exposition(), "text/plain; version=0.0.4; charset=utf-8")
 
     def _statusz(self) -> Answer:
-        return _json(self._observed.statusz().model_dump(mode="json", by_alias=True))
+        return Answer(self._observed.statusz().json())
 
 
 def _json(document: dict[str, Any], status: int = 200) -> Answer:

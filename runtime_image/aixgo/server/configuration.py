@@ -6,18 +6,15 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from pydantic import ValidationError
+from msgspec import ValidationError
 
-from aixgo.contract import RUNTIME_JSON, RuntimeConfig, with_revisions
+from aixgo.contract import RUNTIME_JSON, RuntimeConfig, where_and_what, with_revisions
 from aixgo.errors import AixgoError
 from aixgo.files import read_together
 from aixgo.version import CONTRACT_VERSION
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-#: So many problems of a bad file are told, not all of them.
-MAX_PROBLEMS = 5
 
 
 class ConfigurationError(AixgoError):
@@ -52,9 +49,10 @@ def parse_configuration(content: bytes) -> RuntimeConfig:
         ) from error
     _check_contract(data)
     try:
-        config = RuntimeConfig.model_validate(data)
+        config = RuntimeConfig.from_document(data)
     except ValidationError as error:
-        raise ConfigurationError(f"{RUNTIME_JSON}: {_problems(error)}") from error
+        where, what = where_and_what(error)
+        raise ConfigurationError(f"{RUNTIME_JSON}: {where or 'document'}: {what}") from error
     names = [agent.name for agent in config.agents]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -76,12 +74,3 @@ def _check_contract(data: Any) -> None:
         raise ConfigurationError(
             f"{RUNTIME_JSON} has contract version {contract}; this runtime speaks {CONTRACT_VERSION}"
         )
-
-
-def _problems(error: ValidationError) -> str:
-    problems = [
-        f"{'.'.join(str(part) for part in problem['loc']) or 'document'}: {problem['msg']}"
-        for problem in error.errors(include_input=False, include_url=False, include_context=False)
-    ]
-    more = len(problems) - MAX_PROBLEMS
-    return "; ".join(problems[:MAX_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")

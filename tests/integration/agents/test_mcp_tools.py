@@ -55,7 +55,7 @@ def use(name: str, /, **arguments: Any) -> Callable[[list[dict[str, Any]]], str 
 async def react(
     model: ModelServer, *tools: dict[str, Any], services: AgentServices | None = None, **role_config: Any
 ) -> AsyncIterator[ReactAgent]:
-    config = AgentConfig.model_validate(
+    config = AgentConfig.from_document(
         {
             "name": "a",
             "namespace": "n",
@@ -326,7 +326,7 @@ async def test_a_loop_without_end_is_ended(http: McpProcess) -> None:
 def test_what_can_never_work_is_said_at_once(
     mcp: dict[str, Any], services: dict[str, Any], text: str
 ) -> None:
-    config = AgentConfig.model_validate(
+    config = AgentConfig.from_document(
         {"name": "a", "namespace": "n", "model": {"provider": "test", "name": "m"}}
         | {"tools": [{"name": "t", "mcp": mcp}]}
     )

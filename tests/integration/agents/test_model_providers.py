@@ -57,7 +57,7 @@ def say(text: str) -> Message:
 
 @asynccontextmanager
 async def react(model: dict[str, Any], **more: Any) -> AsyncIterator[ReactAgent]:
-    config = AgentConfig(name="a", namespace="n", model=ModelConfig.model_validate(model), **more)
+    config = AgentConfig(name="a", namespace="n", model=ModelConfig.from_document(model), **more)
     agent = build_agent(config, lambda ref: KEYS.get(ref.key, "sk-other"), AgentServices(policy=LOCAL))
     assert isinstance(agent, ReactAgent)
     await agent.start()

@@ -185,5 +185,5 @@ async def test_a_refused_start_tells_no_value(files: RuntimeFiles) -> None:
     await runtime.launch()
     assert await runtime.exit_code() == 2
     told = Told({"log": "".join(runtime.output), "termination log": files.termination_log.read_text()})
-    assert "agents.0.model.apiKey" in told.texts["termination log"]
+    assert "agents[0].model.apiKey" in told.texts["termination log"]
     assert told.found(FIRST_KEY, PASSWORD) == []

@@ -86,7 +86,7 @@ async def test_a_bad_configuration_is_refused_and_the_old_one_goes_on(files: Run
         for content, text in (
             (b'{"runtime": ', "is not JSON"),
             ({**good, "contract": 2}, "contract version 2"),
-            ({**good, "agents": [{"name": "UPPER", "namespace": "team"}]}, "agents.0.name"),
+            ({**good, "agents": [{"name": "UPPER", "namespace": "team"}]}, "agents[0].name"),
         ):
             files.configure(content)
             status = await runtime.until(

@@ -35,7 +35,7 @@ class Started:
 
     def __init__(self, runtime: Runtime, role: str, **config: Any) -> None:
         self.agent: Any = build_agent(
-            AgentConfig.model_validate({"name": role, "namespace": "n", "role": role, **config}), lambda _: ""
+            AgentConfig.from_document({"name": role, "namespace": "n", "role": role, **config}), lambda _: ""
         )
         self.running = RunningAgent(role, self.agent)
         self.running.bind(runtime.mailbox(role))
@@ -63,7 +63,7 @@ def vote(content: str, sender: str | None = None, **more: Any) -> Message:
 
 
 async def test_a_producer_sends_until_it_is_stopped(runtime: Runtime) -> None:
-    async with Started(runtime, "producer", outputs=["a", "b"], role_config={"interval": "2ms"}):
+    async with Started(runtime, "producer", outputs=["a", "b"], roleConfig={"interval": "2ms"}):
         messages = [await receive(runtime, channel) for channel in "ababab"]
     for message in messages:
         assert message.type == "ray_burst"
@@ -84,20 +84,20 @@ async def test_a_producer_sends_until_it_is_stopped(runtime: Runtime) -> None:
 async def test_a_producer_sends_what_is_configured(
     runtime: Runtime, config: dict[str, Any], kind: str, payload: str
 ) -> None:
-    async with Started(runtime, "producer", outputs=["a"], role_config={"interval": "1ms", **config}):
+    async with Started(runtime, "producer", outputs=["a"], roleConfig={"interval": "1ms", **config}):
         message = await receive(runtime, "a")
     assert (message.type, message.payload) == (kind, payload)
 
 
 async def test_a_full_output_keeps_nothing_from_the_others(runtime: Runtime) -> None:
-    async with Started(runtime, "producer", outputs=["full", "read"], role_config={"interval": "1ms"}):
+    async with Started(runtime, "producer", outputs=["full", "read"], roleConfig={"interval": "1ms"}):
         for _ in range(6):
             await receive(runtime, "read")
     assert runtime.channel_stats("full").length == 4
 
 
 async def test_a_producer_without_outputs_or_without_channels(runtime: Runtime) -> None:
-    async with Started(runtime, "producer", role_config={"interval": "1ms"}) as agent:
+    async with Started(runtime, "producer", roleConfig={"interval": "1ms"}) as agent:
         with pytest.raises(AgentNotImplementedError, match="agent producer does not implement Execute"):
             await agent.execute(Message.new("user", {}))
     agent = build_agent(AgentConfig(name="p", namespace="n", role="producer"), lambda _: "")
@@ -106,7 +106,7 @@ async def test_a_producer_without_outputs_or_without_channels(runtime: Runtime) 
 
 
 async def test_a_producer_that_was_late_skips_and_does_not_hurry(runtime: Runtime) -> None:
-    async with Started(runtime, "producer", outputs=["a"], role_config={"interval": "20ms"}):
+    async with Started(runtime, "producer", outputs=["a"], roleConfig={"interval": "20ms"}):
         await receive(runtime, "a")
         time.sleep(0.15)  # noqa: ASYNC251 - the event loop is late; that is the point
         await receive(runtime, "a")
@@ -151,7 +151,7 @@ async def test_a_logger_logs_every_input_and_calls(runtime: Runtime) -> None:
 
 async def test_an_aggregator_waits_for_all_inputs(runtime: Runtime) -> None:
     config = {**MAJORITY, "timeout_ms": 60_000}
-    async with Started(runtime, "aggregator", inputs=["x", "y"], outputs=["out"], role_config=config):
+    async with Started(runtime, "aggregator", inputs=["x", "y"], outputs=["out"], roleConfig=config):
         for round_ in ("first", "second"):
             await runtime.send("x", vote(round_, confidence=0.9))
             await runtime.send("y", vote(round_))
@@ -164,7 +164,7 @@ async def test_an_aggregator_waits_for_all_inputs(runtime: Runtime) -> None:
 
 async def test_the_window_closes_after_its_time_with_the_newest_of_every_sender(runtime: Runtime) -> None:
     config = {**MAJORITY, "timeoutMs": 150}
-    async with Started(runtime, "aggregator", inputs=["topic"], outputs=["out"], role_config=config):
+    async with Started(runtime, "aggregator", inputs=["topic"], outputs=["out"], roleConfig=config):
         for sender, content in [("a", "old"), ("b", "new"), ("a", "new"), ("c", "other")]:
             await runtime.send("topic", vote(content, sender))
         result = json.loads((await receive(runtime, "out")).payload)
@@ -173,7 +173,7 @@ async def test_the_window_closes_after_its_time_with_the_newest_of_every_sender(
 
 async def test_the_window_closes_when_enough_have_spoken(runtime: Runtime) -> None:
     config = {**MAJORITY, "timeout_ms": 60_000, "max_input_sources": 2}
-    async with Started(runtime, "aggregator", inputs=["topic"], outputs=["out"], role_config=config):
+    async with Started(runtime, "aggregator", inputs=["topic"], outputs=["out"], roleConfig=config):
         for sender in "abcd":
             await runtime.send("topic", vote("same", sender))
         results = [json.loads((await receive(runtime, "out")).payload) for _ in range(2)]
@@ -182,7 +182,7 @@ async def test_the_window_closes_when_enough_have_spoken(runtime: Runtime) -> No
 
 async def test_what_cannot_be_aggregated_hurts_nothing_else(runtime: Runtime) -> None:
     config = {"aggregation_strategy": "voting_unanimous", "timeout_ms": 20}
-    async with Started(runtime, "aggregator", inputs=["x", "y"], outputs=["out"], role_config=config):
+    async with Started(runtime, "aggregator", inputs=["x", "y"], outputs=["out"], roleConfig=config):
         await runtime.send("x", None)
         await runtime.send("x", Message("1", "t", "control \x01", ""))
         await runtime.send("x", vote("A"))
@@ -205,9 +205,9 @@ async def test_agents_of_a_runtime_work_until_it_stops(runtime: Runtime) -> None
     }
     runtime.route(Routing(inputs, outputs))
     for name, (role, config) in roles.items():
-        document = {"name": name, "namespace": "n", "role": role, "role_config": config}
+        document = {"name": name, "namespace": "n", "role": role, "roleConfig": config}
         more = {"inputs": inputs[name], "outputs": outputs[name]}
-        runtime.register(build_agent(AgentConfig.model_validate(document | more), lambda _: ""))
+        runtime.register(build_agent(AgentConfig.from_document(document | more), lambda _: ""))
     await runtime.start_agents_phased({"sum": ["source"], "source": []})
     mailbox = runtime.mailbox("end")
     async with asyncio.timeout(10):
@@ -222,7 +222,7 @@ async def test_agents_of_a_runtime_work_until_it_stops(runtime: Runtime) -> None
 )
 async def test_work_ends_quietly_with_the_channels(role: str, config: dict[str, Any]) -> None:
     async with Runtime() as runtime:
-        started = Started(runtime, role, inputs=["x"], outputs=["out"], role_config=config)
+        started = Started(runtime, role, inputs=["x"], outputs=["out"], roleConfig=config)
         await started.running.start(5)
     async with asyncio.timeout(5):
         await started.running._task
@@ -233,7 +233,7 @@ async def test_work_ends_quietly_with_the_channels(role: str, config: dict[str, 
 
 async def test_classifications_are_votes_for_their_category(runtime: Runtime) -> None:
     config = {**MAJORITY, "timeout_ms": 60_000}
-    async with Started(runtime, "aggregator", inputs=["x", "y"], outputs=["out"], role_config=config):
+    async with Started(runtime, "aggregator", inputs=["x", "y"], outputs=["out"], roleConfig=config):
         for source, tokens in (("x", 5), ("y", 9)):
             said = {"category": "spam", "confidence": 0.9, "tokens_used": tokens}
             await runtime.send(source, Message.new("classification", said))
@@ -251,7 +251,7 @@ async def test_waiting_for_inputs_costs_no_cpu_time(runtime: Runtime) -> None:
         turns += 1
         return original(*args, **more)
 
-    async with Started(runtime, "aggregator", inputs=["x", "y"], outputs=["out"], role_config=MAJORITY):
+    async with Started(runtime, "aggregator", inputs=["x", "y"], outputs=["out"], roleConfig=MAJORITY):
         await asyncio.sleep(0.01)
         loop.call_soon = counted  # type: ignore[method-assign]
         try:
@@ -265,8 +265,8 @@ async def test_classifier_and_planner_leave_their_inputs_to_the_pump() -> None:
     model = {"provider": "test", "name": "t"}
     for role, config in (("classifier", {"categories": [{"name": "a"}]}), ("planner", {})):
         agent = build_agent(
-            AgentConfig.model_validate(
-                {"name": "a", "namespace": "n", "role": role, "model": model, "role_config": config}
+            AgentConfig.from_document(
+                {"name": "a", "namespace": "n", "role": role, "model": model, "roleConfig": config}
             ),
             lambda _: "",
         )

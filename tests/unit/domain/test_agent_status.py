@@ -34,7 +34,7 @@ def conclude(
 
 def said_of(resolved: ResolvedRuntime, **changes: Any) -> Statusz:
     (agent,) = statusz(resolved).agents
-    return statusz(resolved, agents=(agent.model_copy(update=changes),))
+    return statusz(resolved, agents=(agent.changed(**changes),))
 
 
 def message(status: dict[str, Any], kind: str) -> str:

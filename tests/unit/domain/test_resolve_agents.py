@@ -188,7 +188,7 @@ def test_a_prompt_from_a_secret_stays_out_of_the_configuration() -> None:
     assert config_of(agent_of(resolved, "assistant")).prompt.secret == SecretFile(
         secret="prompts", key="main"
     )
-    assert "hidden" not in resolved.config.model_dump_json()
+    assert "hidden" not in resolved.config.json().decode()
     assert "hidden" not in repr(secrets)
 
 

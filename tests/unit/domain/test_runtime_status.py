@@ -325,8 +325,8 @@ def test_a_replica_that_does_not_use_the_backend_yet() -> None:
 def with_agents(resolved: ResolvedRuntime, **said: dict[str, Any]) -> RuntimeObservation:
     """Return what is seen when agents say something else than that they serve."""
     whole = statusz(resolved)
-    agents = tuple(each.model_copy(update=said.get(each.name, {})) for each in whole.agents)
-    pod = make_pod(resolved, statusz=whole.model_copy(update={"agents": agents}))
+    agents = tuple(each.changed(**said.get(each.name, {})) for each in whole.agents)
+    pod = make_pod(resolved, statusz=whole.changed(agents=agents))
     return replace(healthy(resolved), pods=(pod,))
 
 

@@ -31,10 +31,10 @@ def test_unknown_fields_are_ignored_and_missing_revisions_made() -> None:
         (b'{"runtime":', "is not JSON"),
         (b"[]", "is not a JSON object"),
         (b'{"contract": 2, "whatever": true}', "contract version 2; this runtime speaks 1"),
-        (b"{}", "runtime: Field required"),
+        (b"{}", "document: Object missing required field runtime"),
         (
             b'{"runtime":{"name":"r","namespace":"n"},"agents":[{"name":"Bad!","namespace":"n"}]}',
-            "agents.0.name",
+            "agents[0].name",
         ),
     ],
 )

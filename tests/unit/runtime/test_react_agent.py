@@ -16,7 +16,7 @@ from pydantic_ai.models.function import AgentInfo, DeltaToolCall, DeltaToolCalls
 from aixgo.agents.factory import build_agent
 from aixgo.agents.react import ReactAgent, to_model_history
 from aixgo.agents.text import text_of
-from aixgo.contract import AgentConfig, ModelConfig
+from aixgo.contract import AgentConfig, ModelConfig, PromptConfig, SecretFile
 from aixgo.message import Message
 from aixgo.runtime.errors import (
     AgentLoadError,
@@ -66,8 +66,8 @@ async def test_the_model_gets_prompt_settings_history_and_input(tmp_path: Path) 
         seen.append((messages, info))
         return ModelResponse(parts=[TextPart("fine")])
 
-    model = TEST_MODEL.model_copy(update={"temperature": 0.25, "max_tokens": 9})
-    agent = react(model, prompt={"secret": {"secret": "s", "key": "prompt"}})
+    model = TEST_MODEL.changed(temperature=0.25, max_tokens=9)
+    agent = react(model, prompt=PromptConfig(secret=SecretFile(secret="s", key="prompt")))
     await agent.start()
     async with Manager(FileBackend(tmp_path)) as sessions:
         session = await sessions.create("a")

@@ -16,7 +16,7 @@ from aixgo_operator.pki.inspect import fingerprints
 
 def sessions(root: Path, kind: Any) -> Sessions:
     found = Sessions(RuntimePaths.under(root), None, lambda: None)  # type: ignore[arg-type]
-    found._config = SessionBackendConfig.model_construct(type=kind)
+    found._config = SessionBackendConfig(type=kind)
     return found
 
 
