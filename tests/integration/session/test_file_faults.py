@@ -20,7 +20,7 @@ import pytest
 from tests.support.conversations import message, texts
 
 from aixgo.session import FileBackend, Manager, StorageError, formats
-from aixgo.session.file import committer
+from aixgo.session.file.company import Company
 from aixgo.session.file.pace import DiskPace
 from aixgo.session.inspect import verify
 
@@ -31,7 +31,8 @@ _ROOT = Path(__file__).parents[3]
 def pace(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where and when a change is made durable."""
     monkeypatch.setattr(DiskPace, "is_fast", request.param != "in the thread")
-    monkeypatch.setattr(committer, "_ALONE", 0 if request.param == "at once" else sys.maxsize)
+    monkeypatch.setattr(Company, "is_complete", lambda *_: True)
+    monkeypatch.setattr(Company, "is_only", lambda *_: request.param == "at once")
 
 
 class FailingDisk:

@@ -1,7 +1,8 @@
 """Group commit: changes that are ready in one tick of the event loop share one flush, in one thread.
 
-As long as the disk is faster than a thread is woken, they are made in the event loop itself; by somebody who
-is alone without waiting for the end of the tick.
+As long as the disk is faster than a thread is woken, a batch that has everybody who is at work is made in the
+event loop itself: nothing else could go on in the meantime. Who is alone does not even wait for the end of
+the tick. Where others are about to change something, the thread flushes, and the next batch gathers.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import asyncio
 import queue
 import threading
 import types
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from aixgo.session.file.company import Company
 from aixgo.session.file.paths import storage_error
 
 if TYPE_CHECKING:
@@ -20,10 +22,6 @@ if TYPE_CHECKING:
     from aixgo.session.file.change import Change
 
 R = TypeVar("R")
-
-#: After so many batches of one change the next one does not wait for company.
-_ALONE: Final = 8
-
 
 @types.coroutine
 def _yielded() -> Generator[None, None, None]:
@@ -50,8 +48,7 @@ class GroupCommitter:
         self._ready: list[Change[Any]] = []
         #: A batch is at work, or will be at the end of this tick.
         self._busy = False
-        #: How many batches in a row were of one change.
-        self._alone = 0
+        self._company = Company()
         #: A change was made in this tick by somebody who seemed to be alone.
         self._made = False
         self._batches: queue.SimpleQueue[tuple[asyncio.AbstractEventLoop, list[Change[Any]]] | None] = (
@@ -71,9 +68,12 @@ class GroupCommitter:
         Raises:
             StorageError: it was not made.
         """
-        if self._made:
-            self._alone = 0
-        elif self._alone >= _ALONE and not self._busy and self._commit_at_once((change,)):
+        session = change.log.session_id
+        if not self._made and not self._busy and self._company.is_only(session):
+            at_once = self._company.is_complete((session,)) and self._commit_at_once((change,))
+        else:
+            at_once = False
+        if at_once:
             self._made = True
             try:
                 await _yielded()
@@ -105,8 +105,8 @@ class GroupCommitter:
             if self._idle is not None:
                 self._idle.set()
             return
-        self._alone = self._alone + 1 if len(batch) == 1 else 0
-        if self._commit_at_once(batch):
+        everybody = self._company.is_complete([change.log.session_id for change in batch])
+        if everybody and self._commit_at_once(batch):
             self._finish(loop, batch)
             return
         if self._thread is None:
