@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import grpc
 import grpc.aio
 
 from aixgo.agents.text import batched
-from aixgo.errors import InvalidMessageError, InvalidPathComponentError, StorageError
+from aixgo.errors import StorageError
 from aixgo.observability.logs import describe_call, get_logger
 from aixgo.observability.tracing import NO_SPAN, NO_TRACING, Span, Tracing
 from aixgo.rpc import agent_service_pb2 as pb
 from aixgo.rpc import agent_service_pb2_grpc as pb_grpc
 from aixgo.rpc.authorization import uris_of
-from aixgo.rpc.convert import from_caller, from_wire, put_on_wire, to_wire
+from aixgo.rpc.convert import from_caller, to_wire
 from aixgo.rpc.deliveries import Deliveries
 from aixgo.rpc.errors import RpcFailure, to_failure
 from aixgo.rpc.metadata import NO_MESSAGE, NUMBERING, SENDER, WAIT, Listening
+from aixgo.rpc.requests import (
+    check_agent_name,
+    execute_response,
+    listen_response,
+    seconds_allowed,
+    turn_request,
+    waiting_time,
+)
 from aixgo.runtime.call_context import NO_CALL, CallContext, chain_of, current_call
 from aixgo.runtime.errors import (
     AgentNotFoundError,
@@ -35,8 +41,7 @@ from aixgo.runtime.errors import (
 )
 from aixgo.runtime.running_calls import RunningCalls
 from aixgo.runtime.streaming import Emit, Streaming
-from aixgo.runtime.turns import CallersHistory, TurnRequest, TurnResult, TurnRunner
-from aixgo.session import validation
+from aixgo.runtime.turns import TurnRunner
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -56,10 +61,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-AGENT_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-MAX_AGENT_NAME: Final = 64
-#: A caller's deadline minus this is how long its message waits for room, in seconds: it must hear of it.
-ANSWER_SECONDS: Final = 0.5
 SERVICE: Final = "aixgo.AgentService"
 #: So many characters of what a caller sent go into a log.
 MAX_LOGGED: Final = 256
@@ -134,7 +135,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
         self._metrics = metrics
         self._on_model_unreachable = on_model_unreachable
         self._tracing = tracing
-        self._stateless = TurnRunner(None, metrics, tracing)
+        self._stateless = self._stateful = TurnRunner(None, metrics, tracing)
         self._calls = RunningCalls()
         self._deliveries = Deliveries(channels)
 
@@ -170,7 +171,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
         self, method: str, request: pb.ExecuteRequest, context: Context, emit: Emit | None
     ) -> pb.ExecuteResponse:
         name = self._authorized(request.agent_name, "agent_name", context)
-        turn = _turn_request(request)
+        turn = turn_request(request)
         metadata: Metadata = context.invocation_metadata() or ()  # type: ignore[assignment]
         chain = chain_of(metadata)
         try:
@@ -180,21 +181,28 @@ class AgentService(pb_grpc.AgentServiceServicer):
                     outer = current_call()  # knows the place that the call may have been given just now
                     if chain or outer is not NO_CALL:
                         outer = CallContext(chain, None, outer.places)
-                    seconds = _deadline(context.time_remaining(), config.timeout_seconds)
+                    seconds = seconds_allowed(context.time_remaining(), config.timeout_seconds)
                     with self._calls.call(name, seconds, outer) as call:
                         if not turn.session_id or turn.callers_history is not None:
                             result = await self._stateless.run(callee.agent, turn, config.session, emit)
                         else:
                             with self._sessions.borrow() as manager:
-                                runner = TurnRunner(manager, self._metrics, self._tracing, call.commit)
-                                result = await runner.run(callee.agent, turn, config.session, emit)
-                    return _response(result)
+                                result = await self._runner(manager).run(
+                                    callee.agent, turn, config.session, emit, call.commit
+                                )
+                    return execute_response(result)
         except StorageError:
             self._sessions.look_now()
             raise
         except ModelUnreachableError:
             self._on_model_unreachable()
             raise
+
+    def _runner(self, manager: Manager) -> TurnRunner:
+        """Return the runner of turns on the sessions of a manager; there is one manager most of the time."""
+        if self._stateful.sessions is not manager:
+            self._stateful = TurnRunner(manager, self._metrics, self._tracing)
+        return self._stateful
 
     async def _stream(self, request: pb.ExecuteRequest, context: Context) -> None:
         async def work(emit: Emit) -> pb.ExecuteResponse:
@@ -229,7 +237,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
         elif NO_MESSAGE not in metadata:
             raise InvalidRequestError("message", "is required")
         sender = str(metadata.get(SENDER, ""))
-        timeout = _waiting_time(str(metadata.get(WAIT, "")), context.time_remaining())
+        timeout = waiting_time(str(metadata.get(WAIT, "")), context.time_remaining())
         with self._gate.admit():
             await self._channels.deliver(name, message, sender=sender, timeout=timeout)
         return pb.SendResponse(success=True)
@@ -249,7 +257,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
             with self._deliveries.connected(name, listening) as reader:
                 await context.send_initial_metadata(((NUMBERING, reader.numbering),))
                 async for message in self._deliveries.messages(reader):
-                    await context.write(_listen_response(message))
+                    await context.write(listen_response(message))
         except RuntimeNotStartedError as error:
             raise DrainingError from error
 
@@ -260,7 +268,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
         while True:
             message = await self._channels.receive(name)
             try:
-                await context.write(_listen_response(message))
+                await context.write(listen_response(message))
             except BaseException:
                 self._channels.put_back(name, [message])
                 raise
@@ -269,10 +277,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
         self, name: str, field: str, context: Context, *, topics: bool = False, draining: bool = False
     ) -> str:
         """Return the name if there is such an agent, or topic, and the caller may call it."""
-        if not _is_agent_name(name):
-            if not name:
-                raise InvalidRequestError(field, "is required")
-            raise InvalidRequestError(field, f"must match ^{AGENT_NAME.pattern}$")
+        check_agent_name(name, field)
         if self._gate.draining and not draining:
             raise DrainingError
         wanted = self._agents.wanted(name)
@@ -323,78 +328,6 @@ class AgentService(pb_grpc.AgentServiceServicer):
         self._metrics.rpc_finished(method, status, seconds)
         if _access.isEnabledFor(logging.DEBUG):
             _log.debug("call", method=method, code=status, seconds=round(seconds, 6))
-
-
-@lru_cache(maxsize=1024)  # the same few agents are called again and again
-def _matches(name: str) -> bool:
-    return AGENT_NAME.fullmatch(name) is not None
-
-
-def _is_agent_name(name: str) -> bool:
-    return len(name) <= MAX_AGENT_NAME and _matches(name)
-
-
-def _turn_request(request: pb.ExecuteRequest) -> TurnRequest:
-    if not request.HasField("input"):
-        raise InvalidRequestError("input", "is required")
-    message = from_caller(request.input, "input")
-    user_id, key = request.user_id, request.idempotency_key
-    if user_id:
-        _checked("user_id", user_id, validation.user_id)
-    if key:
-        _checked("idempotency_key", key, validation.idempotency_key)
-    history = _callers_history(request) if request.HasField("session_context") else None
-    return TurnRequest(request.agent_name, message, request.session_id, user_id, key, history)
-
-
-def _callers_history(request: pb.ExecuteRequest) -> CallersHistory:
-    session = request.session_context
-    if not session.id:
-        raise InvalidRequestError("session_context.id", "is required")
-    if session.agent_name not in ("", request.agent_name):
-        raise InvalidRequestError("session_context.agent_name", "is not the agent that is called")
-    return CallersHistory(
-        _checked("session_context.id", session.id, validation.session_id),
-        _checked("session_context.user_id", session.user_id, validation.user_id) if session.user_id else "",
-        tuple(from_wire(message) for message in session.history),
-    )
-
-
-def _checked(field: str, value: str, check: Callable[[str], str]) -> str:
-    """Return a field, checked as the session layer does it, with the field named."""
-    try:
-        return check(value)
-    except (InvalidMessageError, InvalidPathComponentError) as error:
-        raise InvalidRequestError(field, str(error)) from error
-
-
-def _response(result: TurnResult) -> pb.ExecuteResponse:
-    response = pb.ExecuteResponse()
-    put_on_wire(result.output, response.output)
-    if result.session_id:
-        response.session_id, response.session_version = result.session_id, result.session_version
-        if result.appended:
-            response.appended.extend(map(to_wire, result.appended))
-    return response
-
-
-def _deadline(remaining: float | None, timeout: float) -> float:
-    """Return the seconds that a call may take: the caller's deadline, capped by the agent's timeout."""
-    return timeout if remaining is None else min(remaining, timeout)
-
-
-def _waiting_time(wanted: str, remaining: float | None) -> float | None:
-    """Return the seconds that a message may wait for room. None: as long as the channel allows."""
-    limits = []
-    if remaining is not None:
-        limits.append(max(remaining - ANSWER_SECONDS, remaining / 2))
-    if wanted.isdecimal() and len(wanted) < 10:
-        limits.append(int(wanted) / 1000)
-    return min(limits, default=None)
-
-
-def _listen_response(message: Message | None) -> pb.ListenResponse:
-    return pb.ListenResponse(message=None if message is None else to_wire(message))
 
 
 def _log_failure(method: str, agent: str, failure: RpcFailure, error: Exception) -> None:

@@ -333,11 +333,8 @@ class Runtime(Messaging):
         self, registered: Registered, request: TurnRequest, emit: Emit | None, call: RunningCall
     ) -> TurnResult:
         agent = await self._agents.ready(registered)
-        runner = self._runner
-        if request.session_id:
-            runner = TurnRunner(runner.sessions, runner.metrics, runner.tracing, call.commit)
         try:
-            return await runner.run(agent, request, registered.session, emit)
+            return await self._runner.run(agent, request, registered.session, emit, call.commit)
         except AgentFailedError as error:
             _log_failure(request.agent_name, error)
             raise

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
-from aixgo.agents.protocol import Agent, to_message
+from aixgo.agents.protocol import to_message
 from aixgo.agents.text import join_parts
 from aixgo.cancellation import see_through
 from aixgo.contract import SessionConfig
@@ -34,8 +34,9 @@ from aixgo.runtime.views import CallersSession, SessionView
 from aixgo.session.context import enter_session, has_session, leave_session
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine
 
+    from aixgo.agents.protocol import Agent
     from aixgo.message import Message
     from aixgo.runtime.streaming import Emit
     from aixgo.session import Manager, Session
@@ -82,6 +83,38 @@ class TurnResult(NamedTuple):
     appended: tuple[Message, ...] = ()
 
 
+class _Watch:
+    """Counts the seconds of a turn, but for those of its agent."""
+
+    __slots__ = ("_began", "agent_seconds")
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self.agent_seconds = 0.0
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._began - self.agent_seconds
+
+
+class _Work(NamedTuple):
+    """One call on its way through a runner: who answers, what is asked, and how."""
+
+    agent: Agent
+    request: TurnRequest
+    settings: SessionConfig
+    #: Receives the parts of the answer while it is made; None: only the whole answer is wanted.
+    emit: Emit | None
+    #: Called when the agent has answered and only the commit is left: a deadline must not interrupt that.
+    before_commit: Callable[[], None] | None
+    watch: _Watch
+
+    def committing(self) -> None:
+        """Say that only the commit is left."""
+        if self.before_commit is not None:
+            self.before_commit()
+
+
 @dataclass(frozen=True, slots=True)
 class TurnRunner:
     """Runs turns of agents on the sessions of one manager."""
@@ -89,8 +122,6 @@ class TurnRunner:
     sessions: Manager | None = None
     metrics: MetricsCollector = field(default_factory=NoMetrics)
     tracing: Tracing = NO_TRACING
-    #: Called when the agent has answered and only the commit is left: a deadline must not interrupt that.
-    before_commit: Callable[[], None] | None = None
 
     def run(
         self,
@@ -98,6 +129,7 @@ class TurnRunner:
         request: TurnRequest,
         settings: SessionConfig | None = None,
         emit: Emit | None = None,
+        before_commit: Callable[[], None] | None = None,
     ) -> Coroutine[Any, Any, TurnResult]:
         """Run one turn, when it is awaited.
 
@@ -106,6 +138,8 @@ class TurnRunner:
             request: What is asked, and in which session.
             settings: How the agent uses sessions.
             emit: Receives the parts of the answer while it is made. None: only the whole answer is wanted.
+            before_commit: Called when the agent has answered and only the commit is left: a deadline must not
+                interrupt that.
 
         Raises:
             InvalidRequestError: the request contradicts itself or the agent's session mode.
@@ -117,58 +151,45 @@ class TurnRunner:
             AgentFailedError: the agent raised something else; it is the cause.
         """
         # Not a coroutine itself: it would be one more in every call.
-        settings = settings or SessionConfig()
+        work = _Work(agent, request, settings or SessionConfig(), emit, before_commit, _Watch())
         if request.callers_history is not None:
-            return self._with_callers_history(agent, request, request.callers_history, settings, emit)
+            return self._with_callers_history(work, request.callers_history)
         if not request.session_id:
-            return self._without_session(agent, request, emit)
-        if settings.mode == "Stateless":
+            return self._without_session(work)
+        if work.settings.mode == "Stateless":
             raise InvalidRequestError("session_id", f"agent {request.agent_name!r} keeps no sessions")
         if self.sessions is None:
             raise SessionManagerNotConfiguredError
         if request.session_id == NEW_SESSION:
-            return self._in_new_session(self.sessions, agent, request, settings, emit)
-        return self._in_session(self.sessions, agent, request, request.session_id, settings, emit)
+            return self._in_new_session(work, self.sessions)
+        return self._in_session(work, self.sessions, request.session_id)
 
-    async def _without_session(self, agent: Agent, request: TurnRequest, emit: Emit | None) -> TurnResult:
-        return TurnResult(await self._invoke(agent, request, None, emit))
+    async def _without_session(self, work: _Work) -> TurnResult:
+        return TurnResult(await self._invoke(work, None))
 
-    async def _with_callers_history(
-        self,
-        agent: Agent,
-        request: TurnRequest,
-        history: CallersHistory,
-        settings: SessionConfig,
-        emit: Emit | None,
-    ) -> TurnResult:
+    async def _with_callers_history(self, work: _Work, history: CallersHistory) -> TurnResult:
+        request = work.request
         if request.session_id not in ("", history.id):
             raise InvalidRequestError("session_context", "its id is not the session_id of the request")
         view = CallersSession(
-            history.id, request.agent_name, history.user_id, history.messages, settings.history_limit
+            history.id, request.agent_name, history.user_id, history.messages, work.settings.history_limit
         )
-        output = await self._invoke(agent, request, view, emit)
+        output = await self._invoke(work, view)
         version = len(history.messages) + len(view.appended) + 2
         return TurnResult(output, history.id, version, tuple(view.appended))
 
-    async def _in_new_session(
-        self,
-        sessions: Manager,
-        agent: Agent,
-        request: TurnRequest,
-        settings: SessionConfig,
-        emit: Emit | None,
-    ) -> TurnResult:
+    async def _in_new_session(self, work: _Work, sessions: Manager) -> TurnResult:
         session_id, made = new_id(), False
         try:
             creating = sessions.create(
-                request.agent_name,
-                user_id=request.user_id or "",
-                ttl_seconds=settings.ttl_seconds,
+                work.request.agent_name,
+                user_id=work.request.user_id or "",
+                ttl_seconds=work.settings.ttl_seconds,
                 session_id=session_id,
             )
             await self._counted("create", creating)
             made = True
-            return await self._in_session(sessions, agent, request, session_id, settings, emit)
+            return await self._in_session(work._replace(watch=_Watch()), sessions, session_id)
         except BaseException as error:
             # Nobody else knows this session yet. A failed or cancelled call leaves nothing behind, not even
             # one that is cancelled while the session is being made.
@@ -182,106 +203,68 @@ class TurnRunner:
         except (StorageError, SessionNotFoundError):
             return  # an empty session stays; its time to live removes it
 
-    async def _in_session(
-        self,
-        sessions: Manager,
-        agent: Agent,
-        request: TurnRequest,
-        session_id: str,
-        settings: SessionConfig,
-        emit: Emit | None,
-    ) -> TurnResult:
-        watch = _Stopwatch()
+    async def _in_session(self, work: _Work, sessions: Manager, session_id: str) -> TurnResult:
+        turn = self._serialized if work.settings.concurrency == "Serialize" else self._parallel
         try:
-            with self.tracing.span(
-                "session.turn", {"agent.name": request.agent_name, "session.id": session_id}
-            ) as span:
-                result = await self._turn(sessions, agent, request, session_id, settings, emit, watch)
-                span.set("session.version", result.session_version)
+            if not self.tracing.enabled:
+                result = await turn(work, sessions, session_id)
+            else:
+                about = {"agent.name": work.request.agent_name, "session.id": session_id}
+                with self.tracing.span("session.turn", about) as span:
+                    result = await turn(work, sessions, session_id)
+                    span.set("session.version", result.session_version)
         except (StorageError, SessionConflictError):
-            self.metrics.session_operation("turn", "failed", watch.seconds)
+            self.metrics.session_operation("turn", "failed", work.watch.seconds)
             raise
-        self.metrics.session_operation("turn", "ok", watch.seconds)
+        self.metrics.session_operation("turn", "ok", work.watch.seconds)
         return result
 
-    async def _turn(
-        self,
-        sessions: Manager,
-        agent: Agent,
-        request: TurnRequest,
-        session_id: str,
-        settings: SessionConfig,
-        emit: Emit | None,
-        watch: _Stopwatch,
-    ) -> TurnResult:
-        if settings.concurrency == "Serialize":
-            # The turn asks the store itself when it begins.
-            session = await self._open(sessions, request, session_id, newest=False)
-            return await self._serialized(session, agent, request, settings, emit, watch)
+    async def _serialized(self, work: _Work, sessions: Manager, session_id: str) -> TurnResult:
+        """Run the turn while nobody else, in any process, can change the session."""
+        request = work.request
+        # As this process knew it before: the turn asks the store itself when it begins.
+        session = sessions.recent(session_id)
+        if session is None:
+            session = await self._counted("get", sessions.get(session_id))
+        _check_owner(session, request)
+        describe_call(session_id=session_id)
+        view = SessionView(session, work.settings.history_limit)
+        async with session.turn(idempotency_key=request.idempotency_key or None) as turn:
+            _check_owner(session, request)  # of a session that was deleted and made anew
+            if turn.replayed is not None:
+                return TurnResult(turn.replayed[-1], session_id, session.version)
+            output = await self._invoke(work, view)
+            await turn.append_messages((request.input, *view.appended, output))
+            work.committing()
+        return TurnResult(output, session_id, session.version)
+
+    async def _parallel(self, work: _Work, sessions: Manager, session_id: str) -> TurnResult:
+        """Run the turn, again if somebody else changed the session meanwhile."""
         # What was streamed cannot be taken back, so a streamed turn has one attempt.
-        attempts = 1 if emit is not None else PARALLEL_ATTEMPTS
+        attempts = 1 if work.emit is not None else PARALLEL_ATTEMPTS
         for attempt in range(1, attempts + 1):
-            session = await self._open(sessions, request, session_id)
+            session = await self._counted("get", sessions.get(session_id))
+            _check_owner(session, work.request)
+            describe_call(session_id=session_id)
             try:
-                return await self._optimistic(session, agent, request, settings, emit, watch)
+                return await self._optimistic(work, session)
             except SessionConflictError:
                 if attempt == attempts:
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def _open(
-        self, sessions: Manager, request: TurnRequest, session_id: str, *, newest: bool = True
-    ) -> Session:
-        """Return the session of the call. Without ``newest`` it may be as this process knew it before."""
-        session = None if newest else sessions.recent(session_id)
-        if session is None:
-            session = await self._counted("get", sessions.get(session_id))
-        _check_owner(session, request)
-        describe_call(session_id=session.id)
-        return session
-
-    async def _serialized(
-        self,
-        session: Session,
-        agent: Agent,
-        request: TurnRequest,
-        settings: SessionConfig,
-        emit: Emit | None,
-        watch: _Stopwatch,
-    ) -> TurnResult:
-        """Run the turn while nobody else, in any process, can change the session."""
-        view = SessionView(session, settings.history_limit)
-        async with session.turn(idempotency_key=request.idempotency_key or None) as turn:
-            _check_owner(session, request)  # of a session that was deleted and made anew
-            if turn.replayed is not None:
-                return TurnResult(turn.replayed[-1], session.id, session.version)
-            with watch.paused():
-                output = await self._invoke(agent, request, view, emit)
-            await turn.append_messages((request.input, *view.appended, output))
-            self._committing()
-        return TurnResult(output, session.id, session.version)
-
-    async def _optimistic(
-        self,
-        session: Session,
-        agent: Agent,
-        request: TurnRequest,
-        settings: SessionConfig,
-        emit: Emit | None,
-        watch: _Stopwatch,
-    ) -> TurnResult:
+    async def _optimistic(self, work: _Work, session: Session) -> TurnResult:
         """Run the turn on a version of the session and append only if that is still the newest."""
         version = session.version
-        key = request.idempotency_key or None
+        key = work.request.idempotency_key or None
         if key is not None:
             async with session.turn(idempotency_key=key) as turn:
                 if turn.replayed is not None:
                     return TurnResult(turn.replayed[-1], session.id, session.version)
-        view = SessionView(session, settings.history_limit)
-        with watch.paused():
-            output = await self._invoke(agent, request, view, emit)
-        messages = [request.input, *view.appended, output]
-        self._committing()
+        view = SessionView(session, work.settings.history_limit)
+        output = await self._invoke(work, view)
+        messages = [work.request.input, *view.appended, output]
+        work.committing()
         if key is None:
             await session.append_messages(messages, expected_version=version)
         else:
@@ -293,28 +276,23 @@ class TurnRunner:
                 await turn.append_messages(messages)
         return TurnResult(output, session.id, session.version)
 
-    async def _invoke(
-        self,
-        agent: Agent,
-        request: TurnRequest,
-        session: SessionView | CallersSession | None,
-        emit: Emit | None,
-    ) -> Message:
+    async def _invoke(self, work: _Work, session: SessionView | CallersSession | None) -> Message:
         """Let the agent answer, and turn what it raises into this module's errors."""
         began = time.perf_counter()
-        name = request.agent_name
+        agent, message = work.agent, work.request.input
+        name = work.request.agent_name
         self.metrics.agent_message(name, "input")
         # An agent that is called by another one has its own session or none.
         scoped = session is not None or has_session()
         token = enter_session(cast("Session | None", session)) if scoped else None
         try:
-            if emit is not None and hasattr(agent, "execute_stream"):
-                output = await _streamed(agent, request.input, emit)
+            if work.emit is not None and hasattr(agent, "execute_stream"):
+                output = await _streamed(agent, message, work.emit)
             elif session is not None and hasattr(agent, "execute_with_session"):
                 with_session: Any = agent
-                output = to_message(await with_session.execute_with_session(request.input, session))
+                output = to_message(await with_session.execute_with_session(message, session))
             else:
-                output = to_message(await agent.execute(request.input))
+                output = to_message(await agent.execute(message))
         except _EmitError as error:
             raise error.__cause__ or error from None
         except (ModelError, StorageError, CallLoopError, InvalidRequestError):
@@ -329,13 +307,11 @@ class TurnRunner:
         finally:
             if token is not None:
                 leave_session(token)
-            self.metrics.agent_executed(name, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            work.watch.agent_seconds += seconds
+            self.metrics.agent_executed(name, seconds)
         self.metrics.agent_message(name, "output")
         return output
-
-    def _committing(self) -> None:
-        if self.before_commit is not None:
-            self.before_commit()
 
     async def _counted(self, operation: str, awaitable: Awaitable[T]) -> T:
         began = time.perf_counter()
@@ -352,25 +328,6 @@ def _check_owner(session: Session, request: TurnRequest) -> None:
     foreign = request.user_id is not None and session.user_id != request.user_id
     if foreign or session.agent_name != request.agent_name:
         raise SessionNotFoundError
-
-
-class _Stopwatch:
-    """Counts the seconds since it was made, but for those in which it was paused."""
-
-    def __init__(self) -> None:
-        self._began = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self._began
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._began += time.perf_counter() - began
 
 
 class _EmitError(Exception):

@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from aixgo.contract import TLS_CA, SessionBackendConfig, SessionStatus
@@ -19,7 +18,8 @@ from aixgo.server.backends import Credentials, open_backend, read_credentials
 from aixgo.session import Manager
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from aixgo.contract import RuntimePaths
     from aixgo.server.backends import AnyBackend
@@ -92,8 +92,7 @@ class Sessions:
         except (OSError, ValueError):
             return None
 
-    @contextmanager
-    def borrow(self) -> Iterator[Manager]:
+    def borrow(self) -> AbstractContextManager[Manager]:
         """Use the manager for the time of the block; it stays open until the block ends.
 
         Raises:
@@ -104,8 +103,7 @@ class Sessions:
             raise SessionManagerNotConfiguredError
         if self._open is None:
             raise StorageError("the session backend is not connected")
-        with self._open.borrow() as opened:
-            yield opened.manager
+        return _Use(self._open)
 
     def apply(self, config: SessionBackendConfig | None) -> None:
         """Make this the backend. Nothing happens if it is already."""
@@ -189,6 +187,21 @@ class Sessions:
         self._closing.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.warning("session backend did not close cleanly", error=type(error).__name__)
+
+
+class _Use:
+    """A block that uses a manager. One is made for every turn: generators would cost a good part of it."""
+
+    __slots__ = ("_shared",)
+
+    def __init__(self, shared: Shared[_Open]) -> None:
+        self._shared = shared
+
+    def __enter__(self) -> Manager:
+        return self._shared.take().manager
+
+    def __exit__(self, *_: object) -> None:
+        self._shared.give_back()
 
 
 @functools.lru_cache(maxsize=4)

@@ -6,7 +6,7 @@ import pytest
 
 from aixgo.rpc import agent_service_pb2 as pb
 from aixgo.rpc.convert import MAX_WORD
-from aixgo.rpc.service import _turn_request
+from aixgo.rpc.requests import turn_request
 from aixgo.runtime.errors import InvalidRequestError
 from aixgo.session.validation import MAX_KEY_BYTES, MAX_USER_ID_BYTES
 
@@ -44,7 +44,7 @@ GOOD = pb.Message(type="user", payload='{"text": "hello"}')
 )
 def test_a_malformed_field_is_named(field: str, request_: pb.ExecuteRequest) -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        _turn_request(request_)
+        turn_request(request_)
     assert caught.value.field == field
     assert str(caught.value).isprintable(), "what the caller sent does not steer a terminal"
 
@@ -53,7 +53,7 @@ def test_a_good_request_is_taken_as_it_is() -> None:
     request = pb.ExecuteRequest(
         agent_name="a", input=GOOD, session_id="new", user_id="Ada Lovelace", idempotency_key="k-1"
     )
-    turn = _turn_request(request)
+    turn = turn_request(request)
     assert (turn.user_id, turn.idempotency_key, turn.session_id) == ("Ada Lovelace", "k-1", "new")
     assert turn.input.payload == GOOD.payload
     assert turn.input.id, "an id is made where there is none"
