@@ -1,6 +1,6 @@
 """The language model behind an agent: pydantic-ai's model for a provider, its settings and its connections.
 
-Importing this module takes more than a second; :mod:`aixgo.agents.factory` imports it when an agent needs it.
+Importing this module takes more than a second; :mod:`aixgo.agents.roles` imports it when an agent needs it.
 """
 
 from __future__ import annotations

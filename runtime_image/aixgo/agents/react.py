@@ -1,6 +1,6 @@
 """The role ``react``: a language model that thinks with the whole conversation in view, and acts with tools.
 
-The loop is pydantic-ai's. Importing this module takes more than a second; :mod:`aixgo.agents.factory` imports
+The loop is pydantic-ai's. Importing this module takes more than a second; :mod:`aixgo.agents.roles` imports
 it when an agent needs it.
 """
 

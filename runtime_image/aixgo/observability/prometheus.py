@@ -7,30 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import threading
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    GCCollector,
-    Histogram,
-    PlatformCollector,
-    ProcessCollector,
-    generate_latest,
-)
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
-
-from aixgo.observability.call_series import CallCounter, CallHistogram
+from aixgo.observability.series import Counts, Durations, Readings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
-    from prometheus_client import Metric
+    from prometheus_client import CollectorRegistry
 
     from aixgo.observability.metrics import Direction, Outcome
+    from aixgo.observability.series import Series
 
 #: From a cached answer to a slow model.
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -47,99 +37,78 @@ class PrometheusMetrics:
     """A collector with a registry of its own, so that a process may hold several runtimes."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        registry = self.registry
-        ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
-        GCCollector(registry=registry)
-        self._rpc = CallCounter("aixgo_grpc_requests", "gRPC calls", ["method", "status"], registry=registry)
-        self._rpc_seconds = CallHistogram(
-            "aixgo_grpc_request_duration_seconds",
-            "Duration of gRPC calls",
-            "method",
-            buckets=SECONDS,
-            registry=registry,
+        self._rpc = Counts("aixgo_grpc_requests", "gRPC calls", ("method", "status"))
+        self._rpc_seconds = Durations(
+            "aixgo_grpc_request_duration_seconds", "Duration of gRPC calls", ("method",), SECONDS
         )
-        self._messages = CallCounter(
-            "aixgo_agent_messages", "Messages of an agent, by direction", ["agent", "type"], registry=registry
+        self._messages = Counts(
+            "aixgo_agent_messages", "Messages of an agent, by direction", ("agent", "type")
         )
-        self._execution = CallHistogram(
-            "aixgo_agent_execution_duration_seconds",
-            "Duration of an agent's executions",
-            "agent",
-            buckets=SECONDS,
-            registry=registry,
+        self._execution = Durations(
+            "aixgo_agent_execution_duration_seconds", "Duration of an agent's executions", ("agent",), SECONDS
         )
-        self._sessions = CallCounter(
-            "aixgo_session_operations",
-            "Operations on the session backend",
-            ["operation", "result"],
-            registry=registry,
+        self._sessions = Counts(
+            "aixgo_session_operations", "Operations on the session backend", ("operation", "result")
         )
-        self._session_seconds = CallHistogram(
+        self._session_seconds = Durations(
             "aixgo_session_operation_duration_seconds",
             "Duration of operations on the session backend; of a turn without the agent's part",
-            "operation",
-            buckets=FAST_SECONDS,
-            registry=registry,
+            ("operation",),
+            FAST_SECONDS,
         )
-        self._tools = Counter(
-            "aixgo_mcp_tool_calls", "Calls of tools of MCP servers", ["tool", "status"], registry=registry
-        )
-        self._tool_seconds = Histogram(
+        self._tools = Counts("aixgo_mcp_tool_calls", "Calls of tools of MCP servers", ("tool", "status"))
+        self._tool_seconds = Durations(
             "aixgo_mcp_tool_call_duration_seconds",
             "Duration of calls of tools of MCP servers",
-            ["tool"],
-            buckets=SECONDS,
-            registry=registry,
+            ("tool",),
+            SECONDS,
         )
         self._tool_names: set[str] = set()
-        in_flight = Gauge("aixgo_calls_in_flight", "Calls that are running now", registry=registry)
-        in_flight.set_function(lambda: self._calls_in_flight)
         self._calls_in_flight = 0
-        self._tls = Counter(
-            "aixgo_tls_reloads", "New certificates taken or refused", ["result"], registry=registry
-        )
-        self._config = Counter(
-            "aixgo_config_reloads", "New configurations taken or refused", ["result"], registry=registry
-        )
+        self._tls = Counts("aixgo_tls_reloads", "New certificates taken or refused", ("result",))
+        self._tls_lock = threading.Lock()
+        self._config = Counts("aixgo_config_reloads", "New configurations taken or refused", ("result",))
         for outcome in ("ok", "failed"):
-            self._tls.labels(outcome)
-            self._config.labels(outcome)
-        self._refused = Counter(
-            "aixgo_authorization_refused",
-            "Calls refused with PERMISSION_DENIED",
-            ["agent"],
-            registry=registry,
+            self._tls.show(outcome)
+            self._config.show(outcome)
+        self._refused = Counts(
+            "aixgo_authorization_refused", "Calls refused with PERMISSION_DENIED", ("agent",)
         )
-        self._http = Counter(
-            "aixgo_http_requests",
-            "Requests to the admin server",
-            ["method", "path", "status"],
-            registry=registry,
+        self._http = Counts(
+            "aixgo_http_requests", "Requests to the admin server", ("method", "path", "status")
         )
-        self._http_seconds = Histogram(
+        self._http_seconds = Durations(
             "aixgo_http_request_duration_seconds",
             "Duration of requests to the admin server",
-            ["method", "path"],
-            buckets=SECONDS,
-            registry=registry,
+            ("method", "path"),
+            SECONDS,
         )
-        memory = Gauge("aixgo_memory_usage_bytes", "Resident memory of the process", registry=registry)
-        memory.set_function(resident_bytes)
-        tasks = Gauge(
-            "aixgo_goroutines",
-            "Running asyncio tasks; the name is that of the Go original",
-            registry=registry,
+        self._series: list[Series] = [
+            *(self._rpc, self._rpc_seconds, self._messages, self._execution),
+            *(self._sessions, self._session_seconds, self._tools, self._tool_seconds),
+            *(self._tls, self._config, self._refused, self._http, self._http_seconds),
+        ]
+        self._read("aixgo_calls_in_flight", "Calls that are running now", lambda: self._calls_in_flight)
+        self._read("aixgo_memory_usage_bytes", "Resident memory of the process", resident_bytes)
+        self._read(
+            "aixgo_goroutines", "Running asyncio tasks; the name is that of the Go original", _task_count
         )
-        tasks.set_function(_task_count)
+
+    @cached_property
+    def registry(self) -> CollectorRegistry:
+        """All metrics, for the library."""
+        # Half of what it loads is a web server; many a process is never scraped, and none before it listens.
+        from aixgo.observability.exposition import registry_of
+
+        return registry_of(self._series)
 
     def watch_connections(self, *grpc_ports: int) -> None:
         """Count the connections to these ports at every scrape, as ``aixgo_active_connections``."""
-        connections = Gauge(
-            "aixgo_active_connections", "Open connections to the gRPC port", registry=self.registry
+        self._read(
+            "aixgo_active_connections",
+            "Open connections to the gRPC port",
+            lambda: sum(open_connections(port) for port in grpc_ports),
         )
-        connections.set_function(lambda: sum(open_connections(port) for port in grpc_ports))
 
     def watch_certificate(self, not_after: Callable[[], float]) -> None:
         """Show when the certificate in use expires, as ``aixgo_tls_certificate_not_after_seconds``.
@@ -147,25 +116,36 @@ class PrometheusMetrics:
         Args:
             not_after: Returns the moment as seconds since 1970.
         """
-        gauge = Gauge(
+        self._read(
             "aixgo_tls_certificate_not_after_seconds",
             "When the certificate that new connections meet expires, in seconds since 1970",
-            registry=self.registry,
+            not_after,
         )
-        gauge.set_function(not_after)
 
     def watch_session_backend(self, state: Callable[[], tuple[str, bool]]) -> None:
         """Show the type of the session backend and whether it answers, as ``aixgo_session_backend_ready``."""
-        self.registry.register(_SessionBackend(state))
+
+        def ready() -> dict[tuple[str, ...], float]:
+            # One series for the present backend, none for those before it.
+            kind, is_ready = state()
+            return {(kind,): float(is_ready)}
+
+        text = "Whether the session backend answers, by its type"
+        self._series.append(Readings("aixgo_session_backend_ready", text, ("type",), ready))
 
     def exposition(self) -> bytes:
         """Return all metrics in the Prometheus text format."""
-        return generate_latest(self.registry)
+        from aixgo.observability.exposition import text_of
+
+        return text_of(self.registry)
+
+    def _read(self, name: str, text: str, value: Callable[[], float]) -> None:
+        self._series.append(Readings(name, text, (), lambda: {(): value()}))
 
     def rpc_finished(self, method: str, status: str, seconds: float) -> None:
         """Feed ``aixgo_grpc_requests_total`` and its duration."""
         self._rpc.inc(method, status)
-        self._rpc_seconds.observe(method, seconds)
+        self._rpc_seconds.observe(seconds, method)
 
     def agent_message(self, agent: str, direction: Direction) -> None:
         """Feed ``aixgo_agent_messages_total``."""
@@ -173,12 +153,12 @@ class PrometheusMetrics:
 
     def agent_executed(self, agent: str, seconds: float) -> None:
         """Feed ``aixgo_agent_execution_duration_seconds``."""
-        self._execution.observe(agent, seconds)
+        self._execution.observe(seconds, agent)
 
     def session_operation(self, operation: str, outcome: Outcome, seconds: float) -> None:
         """Feed ``aixgo_session_operations_total`` and its duration."""
         self._sessions.inc(operation, outcome)
-        self._session_seconds.observe(operation, seconds)
+        self._session_seconds.observe(seconds, operation)
 
     def mcp_tool_called(self, tool: str, outcome: Outcome, seconds: float) -> None:
         """Feed ``aixgo_mcp_tool_calls_total`` and its duration."""
@@ -187,8 +167,8 @@ class PrometheusMetrics:
                 tool = "other"
             else:
                 self._tool_names.add(tool)
-        self._tools.labels(tool, outcome).inc()
-        self._tool_seconds.labels(tool).observe(seconds)
+        self._tools.inc(tool, outcome)
+        self._tool_seconds.observe(seconds, tool)
 
     def calls_in_flight(self, count: int) -> None:
         """Feed ``aixgo_calls_in_flight``."""
@@ -196,36 +176,21 @@ class PrometheusMetrics:
 
     def tls_reload(self, outcome: Outcome) -> None:
         """Feed ``aixgo_tls_reloads_total``."""
-        self._tls.labels(outcome).inc()
+        with self._tls_lock:  # the only one that gRPC's threads feed, too
+            self._tls.inc(outcome)
 
     def config_reload(self, outcome: Outcome) -> None:
         """Feed ``aixgo_config_reloads_total``."""
-        self._config.labels(outcome).inc()
+        self._config.inc(outcome)
 
     def authorization_refused(self, agent: str) -> None:
         """Feed ``aixgo_authorization_refused_total``."""
-        self._refused.labels(agent).inc()
+        self._refused.inc(agent)
 
     def http_finished(self, method: str, path: str, status: int, seconds: float) -> None:
         """Feed ``aixgo_http_requests_total`` and its duration."""
-        self._http.labels(method, path, str(status)).inc()
-        self._http_seconds.labels(method, path).observe(seconds)
-
-
-class _SessionBackend(Collector):
-    """One series for the present backend, none for those before it."""
-
-    def __init__(self, state: Callable[[], tuple[str, bool]]) -> None:
-        self._state = state
-
-    def collect(self) -> Iterable[Metric]:
-        """Return the series at a scrape."""
-        kind, ready = self._state()
-        family = GaugeMetricFamily(
-            "aixgo_session_backend_ready", "Whether the session backend answers, by its type", labels=["type"]
-        )
-        family.add_metric([kind], float(ready))
-        return [family]
+        self._http.inc(method, path, str(status))
+        self._http_seconds.observe(seconds, method, path)
 
 
 def resident_bytes() -> float:

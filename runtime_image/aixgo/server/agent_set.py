@@ -5,14 +5,11 @@ truthfully.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import importlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from aixgo.agents.factory import build_agent
+from aixgo.agents.factory import build_agent, import_ahead
 from aixgo.contract import AgentConfig, AgentStatus
-from aixgo.contract.role_config import needs_model
 from aixgo.observability.logs import get_logger
 from aixgo.rpc.service import Callee
 from aixgo.runtime.errors import AgentLoadError, AgentNotFoundError, AgentNotReadyError
@@ -226,7 +223,7 @@ class AgentSet:
 
     async def _start(self, config: AgentConfig) -> RunningAgent:
         # Imports take seconds; the calls of other agents must not wait for them.
-        await asyncio.to_thread(_import_ahead, config)
+        await asyncio.to_thread(import_ahead, config)
         running = RunningAgent(config.name, build_agent(config, self._secrets.read, self._services))
         if self._channels is not None:
             running.bind(self._channels.mailbox(config))
@@ -289,22 +286,3 @@ class _Use:
 
     async def __aexit__(self, *_: object) -> None:
         self._shared.give_back()
-
-
-def _import_ahead(config: AgentConfig) -> None:
-    """Import what the agent needs. Building it finds the modules then, or the error."""
-    modules = []
-    if config.role == "custom":
-        modules.append((config.handler or "").partition(":")[0])
-    elif config.model is not None:
-        # An aggregator that votes needs no model.
-        module: str = "synthesis" if config.role == "aggregator" else config.role
-        if needs_model(config.role, config.role_config):
-            modules.append(f"aixgo.agents.{module}")
-        if config.model.provider == "anthropic":
-            modules.append("pydantic_ai.models.anthropic")
-    if any(tool.mcp is not None for tool in config.tools):
-        modules.append("aixgo.agents.mcp_tools")
-    for module in filter(None, modules):
-        with contextlib.suppress(Exception, SystemExit):
-            importlib.import_module(module)

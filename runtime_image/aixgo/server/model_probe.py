@@ -9,7 +9,6 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from aixgo.agents.url_guard import RefusedAddressError, resolve
 from aixgo.observability.logs import get_logger
@@ -146,6 +145,9 @@ def endpoint_of(config: AgentConfig) -> Endpoint | None:
         return None
     if not parts.hostname:
         return None
+    # Loads half of the standard library's network code, for processes that have a model.
+    from urllib.request import getproxies, proxy_bypass
+
     if parts.scheme in getproxies() and not proxy_bypass(parts.hostname):
         return None
     return parts.hostname, port

@@ -6,7 +6,6 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from aixgo.contract import SecretFile
-from aixgo.contract.role_config import RoleConfigError, parse_role_config
 from aixgo.files import data_directory, stamp
 from aixgo.observability.redaction import remember_secret
 from aixgo.runtime.errors import AgentLoadError
@@ -90,8 +89,11 @@ class SecretFiles:
 
 
 def _fallback_keys(config: AgentConfig) -> list[SecretFile]:
-    if config.role != "react":
+    if config.role != "react" or not {"fallbackModels", "fallback_models"} & config.role_config.keys():
         return []
+    # Loads pydantic, which a process without fallback models may not need.
+    from aixgo.contract.role_config import RoleConfigError, parse_role_config
+
     try:
         settings = parse_role_config(config.role, config.role_config)
     except RoleConfigError:

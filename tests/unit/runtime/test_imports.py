@@ -16,7 +16,7 @@ HEAVY = ("grpc", "aiohttp", "redis", "pydantic_ai", "prometheus_client", "uvloop
         ("import aixgo", ()),
         ("from aixgo import Message, Runtime, TLSConfig, agent", ()),
         ("from aixgo import DistributedRuntime", ("grpc",)),
-        ("import aixgo.server.main", ("grpc", "prometheus_client", "uvloop")),
+        ("import aixgo.server.main", ("grpc", "uvloop")),
     ],
 )
 def test_only_what_is_needed_is_imported(statement: str, allowed: tuple[str, ...]) -> None:
