@@ -6,7 +6,8 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from aixgo_operator.app import process
-from aixgo_operator.kube.client import ApiServerClient, Connection
+from aixgo_operator.kube.calls import Connection
+from aixgo_operator.kube.client import ApiServerClient
 
 if TYPE_CHECKING:
     import pytest

@@ -21,7 +21,7 @@ from aixgo_operator.reconcile.resync import OUR_LABEL
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from aixgo_operator.kube.client import Connection
+    from aixgo_operator.kube.calls import Connection
 
 #: Watched without a label selector: users' objects, which ours refer to, have no label of ours.
 _UNFILTERED = (*OUR_KINDS, SECRETS, CONFIG_MAPS, NAMESPACES)

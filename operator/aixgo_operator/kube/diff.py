@@ -91,7 +91,7 @@ def _list_differences(desired: Sequence[Any], observed: Any, path: tuple[str, ..
         for index, (want, have) in enumerate(zip(desired, observed, strict=True)):
             yield from _differences(want, have, (*path, str(index)))
         return
-    by_key = {_key(item, keys): item for item in observed if isinstance(item, dict)}
+    by_key = {_key(item, keys): item for item in observed if _has(item, keys)}
     for want in desired:
         key = _key(want, keys)
         where = (*path, str(key[0]))
@@ -107,9 +107,14 @@ def _merge_keys(items: Sequence[Any], path: tuple[str, ...]) -> tuple[str, ...] 
     if path == ("spec", "ports"):
         candidates = (_SERVICE_PORTS,)
     for keys in candidates:
-        if all(isinstance(item, dict) and all(key in item for key in keys) for item in items):
+        if all(_has(item, keys) for item in items):
             return keys
     return None
+
+
+def _has(item: Any, keys: tuple[str, ...]) -> bool:
+    """Whether an item of a list has its key."""
+    return isinstance(item, dict) and all(isinstance(item.get(key), str | int) for key in keys)
 
 
 def _key(item: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[Any, ...]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 from kubernetes.aio.client.rest import RESTClientObject
+from yarl import URL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 #: Milliseconds that sent data may stay without acknowledgement. A leader's last write is sent at its renew
 #: deadline at the latest, and nobody else leads before the Lease has run out, three seconds later.
 UNACKNOWLEDGED_MS: Final = 3000
+
+#: A call as a whole is bounded by who makes it.
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=5.0)
 
 _check: ContextVar[Callable[[], None] | None] = ContextVar("may_send", default=None)
 
@@ -51,6 +55,27 @@ async def _ask(*_: object) -> None:
 
 class RestClient(RESTClientObject):
     """The client's connections, which give up what is not acknowledged."""
+
+    async def send(
+        self, method: str, url: str, *, headers: dict[str, str], data: bytes | None
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
+        """Send a request as it is and return the answer with its body; ``url`` is quoted already.
+
+        Raises what aiohttp raises. The caller bounds the time.
+        """
+        if self.pool_manager is None:
+            self.pool_manager = self._create_pool_manager()
+        response = await self.pool_manager.request(
+            method,
+            URL(url, encoded=True),
+            headers=headers,
+            data=data,
+            timeout=_TIMEOUT,
+            proxy=self.proxy,
+            proxy_headers=self.proxy_headers,
+            server_hostname=self.configuration.tls_server_name,
+        )
+        return response, await response.read()
 
     def _create_connector(self) -> aiohttp.TCPConnector:
         return aiohttp.TCPConnector(limit=self.maxsize, ssl=self.ssl_context, socket_factory=_socket)

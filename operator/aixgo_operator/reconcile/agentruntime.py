@@ -37,7 +37,7 @@ from aixgo_operator.reconcile.observe import (
 )
 from aixgo_operator.reconcile.pace import next_look
 from aixgo_operator.reconcile.referenced import secret_data
-from aixgo_operator.reconcile.status import condition, is_ready
+from aixgo_operator.reconcile.status import condition, is_ready, is_untold
 from aixgo_operator.reconcile.sync import sync_pods
 from aixgo_operator.reconcile.workqueue import Requeue
 from aixgo_operator.render.manifests import render_runtime
@@ -65,6 +65,10 @@ class _Certificates:
     manifests: list[Manifest] = field(default_factory=list)
     due: datetime | None = None
 
+    def check(self, due: datetime) -> None:
+        """Decide again at that time, if not earlier."""
+        self.due = due if self.due is None else min(self.due, due)
+
 
 async def reconcile_runtime(context: Context, key: Key) -> Requeue:
     """Bring one AgentRuntime to what is wanted, and write its status and that of its Agents.
@@ -89,7 +93,7 @@ async def reconcile_runtime(context: Context, key: Key) -> Requeue:
     snapshot, references = await context.collector.runtime(runtime)
     resolved = resolve_runtime(snapshot, context.settings)
     async with context.authority_gate.shared():
-        certificates = await _certify(context, resolved, snapshot)
+        certificates = await _certify(context, manifest, resolved, snapshot)
         if (
             certificates.observation is not None
             and runtime.spec.tls.rotation is not None
@@ -129,7 +133,9 @@ async def report_error(context: Context, key: Key, message: str) -> None:
     await _conclude(context, manifest, resolved, replace(seen, reconcile_error=message))
 
 
-async def _certify(context: Context, resolved: ResolvedRuntime, snapshot: Snapshot) -> _Certificates:
+async def _certify(
+    context: Context, manifest: Manifest, resolved: ResolvedRuntime, snapshot: Snapshot
+) -> _Certificates:
     runtime, tls = resolved.runtime, resolved.runtime.spec.tls
     result = _Certificates()
     if tls.mode != "Mutual":
@@ -155,10 +161,13 @@ async def _certify(context: Context, resolved: ResolvedRuntime, snapshot: Snapsh
             result.observation = await _with_word_of_issuer(context, runtime, result.observation)
         return result
 
+    # One that has no children yet has no Secret either: a name that is taken shows when it is created.
+    first = not context.cache.owned_by(manifest["metadata"]["uid"])
     duration = timedelta(seconds=tls.managed.duration_seconds)
     leaf = await context.certificates.leaf(
         (runtime.namespace, naming.runtime_tls_secret(runtime.name)),
         LeafRequest(f"{runtime.name}.{runtime.namespace}", duration, dns_names, (spiffe_id,)),
+        first=first,
     )
     result.observation = observe_leaf(leaf)
     result.manifests.append(runtime_tls_secret(resolved, leaf.material, context.settings))
@@ -168,6 +177,7 @@ async def _certify(context: Context, resolved: ResolvedRuntime, snapshot: Snapsh
         leaf = await context.certificates.leaf(
             (runtime.namespace, naming.client_secret(runtime.name, client.name)),
             LeafRequest(f"{client.name}.{runtime.namespace}", duration, uris=(identity,), server=False),
+            first=first,
         )
         result.manifests.append(client_secret(resolved, client.name, leaf.material, context.settings))
         result.due = min(result.due, leaf.next_check_at)
@@ -225,13 +235,7 @@ async def _apply(
     certificates: _Certificates,
 ) -> ApplyResult:
     if resolved.held:
-        # What serves goes on serving, and must not be stopped by a certificate that nobody renews.
-        existing = [
-            item
-            for item in certificates.manifests
-            if context.cache.find(SECRETS, item["metadata"]["namespace"], item["metadata"]["name"])
-        ]
-        return await context.applier.apply(manifest, existing, prune=False)
+        return await context.applier.apply(manifest, certificates.manifests, prune=False)
     copies = secret_copies(resolved, snapshot, context.settings)
     return await context.applier.apply(manifest, [*rendered, *certificates.manifests, *copies])
 
@@ -282,7 +286,7 @@ async def _conclude(
 ) -> bool:
     """Write the statuses; tell whether everything is as it should be.
 
-    ``new``: Agents without a problem keep the default status, which says Pending, until next time.
+    ``new``: what has no problem keeps the default status, which says Pending, until next time.
     """
     now, settings = context.now(), context.settings
     runtime = resolved.runtime
@@ -295,16 +299,26 @@ async def _conclude(
         verdict = agent_status(
             item, resolved, observation, settings, previous=agent.get("status") or {}, now=now
         )
-        untold = "observedGeneration" not in (agent.get("status") or {})
-        if not (new and untold and item.config is not None and not item.problems):
+        if not (new and is_untold(agent) and item.config is not None and not item.problems):
             await context.status.write(agent, verdict)
         settled = settled and (is_ready(verdict) or item.config is None)
     current = context.cache.get((KIND_AGENT_RUNTIME, runtime.namespace, runtime.name)) or manifest
     status = runtime_status(resolved, observation, settings, previous=current.get("status") or {}, now=now)
-    await context.status.write(current, status)
+    if not (new and is_untold(current) and not _problems(resolved, observation)):
+        await context.status.write(current, status)
     if runtime.spec.session_backend_ref is not None:
         _tell_backend(context, runtime, observation)
     return settled and is_ready(status)
+
+
+def _problems(resolved: ResolvedRuntime, observation: RuntimeObservation) -> bool:
+    """Whether there is more to say than that it is on its way."""
+    certificate = observation.certificate
+    return bool(
+        resolved.problems
+        or observation.reconcile_error is not None
+        or (certificate is not None and certificate.problem is not None)
+    )
 
 
 def _tell_backend(context: Context, runtime: AgentRuntime, observation: RuntimeObservation) -> None:

@@ -107,14 +107,17 @@ class CertificateKeeper:
             self._authority = (version, Rotation.from_secret(secret_data(stored)))
         return self._authority[1]
 
-    async def leaf(self, key: ObjectKey, request: LeafRequest) -> Leaf:
+    async def leaf(self, key: ObjectKey, request: LeafRequest, *, first: bool = False) -> Leaf:
         """Return the certificate for the Secret ``key``: the one in there if it will do, else a new one.
 
-        Raises PKIError and ApiError.
+        ``first``: one that the cache does not know is not there, so that nobody is asked. Raises PKIError and
+        ApiError.
         """
         authority = await self.authority()
         now = self._now()
-        stored = self._cache.find(SECRETS, *key) or await self._client.get(SECRETS, *key)
+        stored = self._cache.find(SECRETS, *key)
+        if stored is None and not first:
+            stored = await self._client.get(SECRETS, *key)
         current = None if stored is None else secret_data(stored)
         asked = ("" if stored is None else version_of(stored), request, authority.signer.cert_pem)
         known = self._kept.get(key)

@@ -32,12 +32,12 @@ class ReferencedObjects:
         #: Where the operator may read at all; empty: everywhere.
         self._namespaces = frozenset(namespaces)
         self._held: dict[tuple[str, str, str], Manifest | None] = {}
-        #: Grows with every change, so that an answer that was under way while the object changed is not kept.
-        self._changes = 0
+        #: The reads under way; a change takes its object out, so that the older answer is not kept.
+        self._reading: dict[tuple[str, str, str], object] = {}
 
     def forget(self, kind: str, namespace: str, name: str) -> None:
         """Drop what is remembered of an object: it was created, changed or deleted."""
-        self._changes += 1
+        self._reading.pop((kind, namespace, name), None)
         self._held.pop((kind, namespace, name), None)
 
     def holds(self, manifest: Manifest) -> bool:
@@ -47,7 +47,7 @@ class ReferencedObjects:
 
     def forget_all(self) -> None:
         """Drop everything."""
-        self._changes += 1
+        self._reading.clear()
         self._held.clear()
 
     async def read(self, resource: Resource, key: ObjectKey) -> Manifest | None:
@@ -60,9 +60,14 @@ class ReferencedObjects:
         where = (resource.kind, *key)
         if where in self._held:
             return self._held[where]
-        before = self._changes
-        found = await self._client.get(resource, *key)
-        if before == self._changes:
+        mine = self._reading[where] = object()
+        try:
+            found = await self._client.get(resource, *key)
+        finally:
+            current = self._reading.get(where) is mine
+            if current:
+                del self._reading[where]
+        if current:
             self._held[where] = found
         return found
 

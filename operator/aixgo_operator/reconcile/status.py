@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 from aixgo_operator.api.base import describe_errors
-from aixgo_operator.api.constants import ConditionStatus, ConditionType, Reason
+from aixgo_operator.api.constants import KIND_AGENT, ConditionStatus, ConditionType, Reason
 from aixgo_operator.domain.status import invalid_status
 from aixgo_operator.kube.resources import resource_of
 
@@ -78,7 +78,9 @@ class StatusWriter:
 
     def _record(self, manifest: Manifest, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         event = transition(before, after)
-        if event is None:
+        if event is None or (manifest["kind"] == KIND_AGENT and is_untold(manifest) and is_ready(after)):
+            # An Agent that serves from its first look on was never anything else; the Event of its runtime
+            # counts it.
             return
         kind, reason, message = event
         metadata = manifest["metadata"]
@@ -101,6 +103,11 @@ def condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
         if item.get("type") == kind:
             return dict(item)
     return {}
+
+
+def is_untold(manifest: Manifest) -> bool:
+    """Whether the object still has the status that every new one has."""
+    return "observedGeneration" not in (manifest.get("status") or {})
 
 
 def is_ready(status: Mapping[str, Any]) -> bool:

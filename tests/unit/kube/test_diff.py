@@ -123,3 +123,10 @@ def test_quantity(text: str | int, value: str) -> None:
 @pytest.mark.parametrize("text", ["", "Gi", "1 Gi x", "abc", "1GiB"])
 def test_what_is_no_quantity(text: str) -> None:
     assert quantity(text) is None
+
+
+def test_items_whose_key_is_no_name_are_compared_as_a_whole() -> None:
+    strange: dict[str, Any] = {"containers": [{"name": {}, "a": "1"}]}
+    assert differences(strange, {"containers": [{"name": {}, "a": "1"}]}) == []
+    assert differences(strange, {"containers": [{"name": {}, "a": "2"}]}) == ["containers.0.a"]
+    assert differences({"containers": [{"name": "a"}]}, {"containers": [{"name": {}}]}) == ["containers.a"]

@@ -1,0 +1,112 @@
+"""Requests that a look does without (docs/architecture/decisions/0016-what-a-look-costs.md)."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from aixgo_operator.kube.resources import SECRETS, Resource
+from aixgo_operator.reconcile.cache import Cache
+from aixgo_operator.reconcile.events import EventRecorder
+from aixgo_operator.reconcile.referenced import ReferencedObjects
+from aixgo_operator.reconcile.status import StatusWriter
+
+DEFAULT = {"conditions": [{"type": "Ready", "status": "Unknown", "reason": "Pending", "message": ""}]}
+
+
+def told(status: str, reason: str) -> dict[str, Any]:
+    ready = {"type": "Ready", "status": status, "reason": reason, "message": "", "lastTransitionTime": "t"}
+    return {"observedGeneration": 1, "conditions": [ready]}
+
+
+class Client:
+    """Reads that wait until they are let go, writes that always work."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+        self.asked = asyncio.Event()
+        self.answer = asyncio.Event()
+        self.events: list[str] = []
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any]:
+        self.reads += 1
+        self.asked.set()
+        await self.answer.wait()
+        return {"kind": resource.kind, "metadata": {"namespace": namespace, "name": name, "uid": "u"}}
+
+    async def patch_status(
+        self, resource: Resource, namespace: str, name: str, status: dict[str, Any]
+    ) -> dict[str, Any]:
+        metadata = {"namespace": namespace, "name": name, "uid": "u", "resourceVersion": "2"}
+        return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata} | {
+            "status": status
+        }
+
+    async def create_event(self, involved: dict[str, Any], *, reason: str, **_: str) -> None:
+        self.events.append(f"{involved['kind']} {reason}")
+
+
+async def read_while(client: Client, objects: ReferencedObjects, changed: str) -> None:
+    """Read Secret n/a while the Secret ``changed`` changes."""
+    reading = asyncio.create_task(objects.read(SECRETS, ("n", "a")))
+    await client.asked.wait()
+    objects.forget("Secret", "n", changed)
+    client.answer.set()
+    await reading
+    await objects.read(SECRETS, ("n", "a"))
+
+
+async def test_what_was_read_is_kept_while_others_change() -> None:
+    client = Client()
+    await read_while(client, ReferencedObjects(client, Cache()), "b")  # type: ignore[arg-type]
+    assert client.reads == 1
+
+
+async def test_an_answer_that_a_change_overtook_is_not_kept() -> None:
+    client = Client()
+    await read_while(client, ReferencedObjects(client, Cache()), "a")  # type: ignore[arg-type]
+    assert client.reads == 2
+
+
+async def test_of_two_reads_at_once_the_later_is_kept() -> None:
+    client = Client()
+    objects = ReferencedObjects(client, Cache())  # type: ignore[arg-type]
+    first = asyncio.create_task(objects.read(SECRETS, ("n", "a")))
+    await client.asked.wait()
+    client.asked.clear()
+    second = asyncio.create_task(objects.read(SECRETS, ("n", "a")))
+    await client.asked.wait()
+    client.answer.set()
+    await asyncio.gather(first, second)
+    await objects.read(SECRETS, ("n", "a"))
+    assert client.reads == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after", "events"),
+    [
+        ("Agent", DEFAULT, told("True", "Ready"), []),
+        ("Agent", told("False", "Pending"), told("True", "Ready"), ["Agent Ready"]),
+        ("Agent", DEFAULT, told("False", "SecretNotFound"), ["Agent SecretNotFound"]),
+        ("Agent", told("True", "Ready"), told("False", "LoadFailed"), ["Agent LoadFailed"]),
+        ("AgentRuntime", DEFAULT, told("True", "Ready"), ["AgentRuntime Ready"]),
+    ],
+)
+async def test_an_agent_that_is_ready_at_the_first_look_is_no_event(
+    kind: str, before: dict[str, Any], after: dict[str, Any], events: list[str]
+) -> None:
+    def now() -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC)
+
+    client, cache = Client(), Cache()
+    recorder = EventRecorder(client, now)  # type: ignore[arg-type]
+    writer = StatusWriter(client, cache, recorder, now)  # type: ignore[arg-type]
+    metadata = {"namespace": "n", "name": "x", "uid": "u", "resourceVersion": "1"}
+    await writer.write(
+        {"apiVersion": "aixgo.dev/v1alpha1", "kind": kind, "metadata": metadata, "status": before}, after
+    )
+    await recorder.stop()
+    assert client.events == events
