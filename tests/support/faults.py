@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from aixgo_operator.domain.settings import OperatorSettings
     from aixgo_operator.probe.redis_info import BackendProber
     from aixgo_operator.probe.statusz import PodProber
+    from aixgo_operator.reconcile.metrics import Metrics
 
 
 class CrashError(Exception):
@@ -86,8 +87,9 @@ class Run:
         settings: OperatorSettings,
         pods: PodProber,
         backends: BackendProber,
+        metrics: Metrics | None = None,
     ) -> None:
-        self.engine = Engine(client, settings, pods=pods, backends=backends, concurrency=4)
+        self.engine = Engine(client, settings, pods=pods, backends=backends, metrics=metrics, concurrency=4)
         self._client = client
         self._task: asyncio.Task[None] | None = None
 

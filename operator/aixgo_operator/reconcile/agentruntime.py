@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from aixgo_operator.domain.observation import CertificateObservation
     from aixgo_operator.domain.references import References
     from aixgo_operator.domain.resolved import ResolvedRuntime
-    from aixgo_operator.domain.snapshot import Snapshot
+    from aixgo_operator.domain.snapshot import ObjectKey, Snapshot
     from aixgo_operator.kube.apply import ApplyResult
     from aixgo_operator.kube.resources import Manifest
     from aixgo_operator.reconcile.context import Context
@@ -164,24 +164,32 @@ async def _certify(
     # One that has no children yet has no Secret either: a name that is taken shows when it is created.
     first = not context.cache.owned_by(manifest["metadata"]["uid"])
     duration = timedelta(seconds=tls.managed.duration_seconds)
-    leaf = await context.certificates.leaf(
-        (runtime.namespace, naming.runtime_tls_secret(runtime.name)),
-        LeafRequest(f"{runtime.name}.{runtime.namespace}", duration, dns_names, (spiffe_id,)),
-        first=first,
-    )
-    result.observation = observe_leaf(leaf)
-    result.manifests.append(runtime_tls_secret(resolved, leaf.material, context.settings))
-    result.due = leaf.next_check_at
+    where = (namespace, naming.runtime_tls_secret(runtime.name))
+    if _keeps(context, resolved, where):
+        request = LeafRequest(f"{runtime.name}.{namespace}", duration, dns_names, (spiffe_id,))
+        leaf = await context.certificates.leaf(where, request, first=first)
+        result.observation = observe_leaf(leaf)
+        result.manifests.append(runtime_tls_secret(resolved, leaf.material, context.settings))
+        result.check(leaf.next_check_at)
     for client in runtime.spec.clients:
-        identity = f"spiffe://{context.settings.trust_domain}/ns/{runtime.namespace}/client/{client.name}"
-        leaf = await context.certificates.leaf(
-            (runtime.namespace, naming.client_secret(runtime.name, client.name)),
-            LeafRequest(f"{client.name}.{runtime.namespace}", duration, uris=(identity,), server=False),
-            first=first,
-        )
+        where = (namespace, naming.client_secret(runtime.name, client.name))
+        if not _keeps(context, resolved, where):
+            continue
+        identity = f"spiffe://{context.settings.trust_domain}/ns/{namespace}/client/{client.name}"
+        request = LeafRequest(f"{client.name}.{namespace}", duration, uris=(identity,), server=False)
+        leaf = await context.certificates.leaf(where, request, first=first)
         result.manifests.append(client_secret(resolved, client.name, leaf.material, context.settings))
-        result.due = min(result.due, leaf.next_check_at)
+        result.check(leaf.next_check_at)
     return result
+
+
+def _keeps(context: Context, resolved: ResolvedRuntime, secret: ObjectKey) -> bool:
+    """Whether the runtime has, or gets, a Secret with a certificate.
+
+    One that is held gets no new ones: a certificate for a Secret that is not written would be issued again in
+    every look. What serves goes on serving, and must not be stopped by a certificate that nobody renews.
+    """
+    return not resolved.held or context.cache.find(SECRETS, *secret) is not None
 
 
 def _since(

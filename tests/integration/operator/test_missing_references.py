@@ -52,6 +52,22 @@ async def test_missing_runtime_secret_and_backend(plane: ControlPlane, cluster: 
         await cluster.until_condition(AGENTS, namespace, "assistant", "Ready", "False", "RuntimeNotFound")
 
 
+async def test_a_runtime_that_waits_for_its_backend_issues_nothing(
+    plane: ControlPlane, cluster: support.Cluster
+) -> None:
+    """A new certificate in every look, for Secrets that were not written, changed its status for ever."""
+    namespace = await cluster.namespace()
+    async with support.running(plane, cluster, support.settings(namespace, (namespace,))) as operator:
+        clients = [{"name": "ci"}]
+        await cluster.apply(m.runtime(namespace, sessionBackendRef={"name": "sessions"}, clients=clients))
+        await cluster.until_condition(
+            AGENT_RUNTIMES, namespace, "runtime", "CertificatesReady", "False", "NotIssued"
+        )
+        await operator.quiet(seconds=2.0)  # several looks
+        assert await cluster.client.get(SECRETS, namespace, "runtime-tls") is None
+        assert await cluster.client.get(SECRETS, namespace, "runtime-client-ci") is None
+
+
 async def test_ready_is_what_the_pods_say(plane: ControlPlane, cluster: support.Cluster) -> None:
     namespace = await cluster.namespace()
     async with support.running(plane, cluster, support.settings(namespace, (namespace,))) as operator:
