@@ -6,6 +6,7 @@ A pod starts with them. Everything else that can be written, help and mistakes i
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
 
@@ -69,12 +70,17 @@ def serve(options: Options) -> int:
     Raises:
         CliError: a library is not installed.
     """
-    from aixgo.contract import RuntimePaths
-
-    root = options.root
-    paths = RuntimePaths.in_pod() if root is None else RuntimePaths.under(root.resolve())
+    # What is loaded stays for good. To look through it for garbage, again and again, would take a tenth of the
+    # start, and later of every collection.
+    gc.disable()
     try:
+        from aixgo.contract import RuntimePaths
         from aixgo.server.main import run
     except ModuleNotFoundError as error:
         raise missing_library(error, "runtime") from error
+    finally:
+        gc.freeze()
+        gc.enable()
+    root = options.root
+    paths = RuntimePaths.in_pod() if root is None else RuntimePaths.under(root.resolve())
     return run(paths, host=options.host, log_format=options.log_format, log_level=options.log_level)
