@@ -70,8 +70,8 @@ def serve(options: Options) -> int:
     Raises:
         CliError: a library is not installed.
     """
-    # What is loaded stays for good. To look through it for garbage, again and again, would take a tenth of the
-    # start, and later of every collection.
+    # What is loaded stays for good: looking through it for garbage would take a tenth of the start, and later
+    # of every collection.
     gc.disable()
     try:
         from aixgo.contract import RuntimePaths
