@@ -91,16 +91,6 @@ def test_kubectl_scale_of_either_object_is_obeyed_and_kept(workload: Workload) -
         assert workload.get(f"deployment/{name}")["spec"]["replicas"] == 2
         assert serving(workload, name) == 2
     assert workload.get(f"agentruntimes.aixgo.dev/{theirs}")["spec"]["replicas"] == 1
-    for pod in workload.pods(ours):
-        spread = pod["spec"]["topologySpreadConstraints"]
-        assert [each["topologyKey"] for each in spread] == [
-            "topology.kubernetes.io/zone",
-            "kubernetes.io/hostname",
-        ]
-        assert all(
-            each["labelSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
-            for each in spread
-        )
 
 
 def serving(workload: Workload, name: str) -> int:

@@ -35,6 +35,8 @@ TERMINATION_MARGIN_SECONDS: Final = 10
 #: Enough to be scheduled sensibly and for autoscaling to have a base; no limits that nobody asked for.
 DEFAULT_RESOURCES: Final[Manifest] = {"requests": {"cpu": "100m", "memory": "192Mi"}}
 
+#: Label that the Deployment controller puts on the pods of one revision.
+_TEMPLATE_HASH: Final = "pod-template-hash"
 _READABLE: Final = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
 
@@ -100,6 +102,7 @@ def _template(resolved: ResolvedRuntime, settings: OperatorSettings) -> Manifest
     spec = runtime.spec
     drain = spec.update_strategy.drain_timeout_seconds
     pull_secrets = {ref.name for ref in spec.image_pull_secrets} | set(settings.image_pull_secrets)
+    spreads = not spec.topology_spread_constraints
     pod = without_none(
         {
             "serviceAccountName": spec.service_account_name or naming.runtime_workload(runtime.name),
@@ -110,9 +113,11 @@ def _template(resolved: ResolvedRuntime, settings: OperatorSettings) -> Manifest
             "imagePullSecrets": [{"name": name} for name in sorted(pull_secrets)],
             "nodeSelector": spec.node_selector,
             "tolerations": list(spec.tolerations),
-            "affinity": spec.affinity,
+            "affinity": _zone_spread(runtime.name) if spreads and spec.affinity is None else spec.affinity,
             "priorityClassName": spec.priority_class_name,
-            "topologySpreadConstraints": list(spec.topology_spread_constraints) or _spread(runtime.name),
+            "topologySpreadConstraints": (
+                _host_spread(runtime.name) if spreads else list(spec.topology_spread_constraints)
+            ),
             "containers": [_container(resolved, settings)],
             "volumes": [*_volumes(resolved), *spec.volumes],
         }
@@ -129,20 +134,34 @@ def _template(resolved: ResolvedRuntime, settings: OperatorSettings) -> Manifest
     }
 
 
-def _spread(runtime: str) -> list[Manifest]:
-    """Spread over zones and hosts. Also with one replica: adding it later would restart that one."""
+def _host_spread(runtime: str) -> list[Manifest]:
+    """Spread over hosts. Also with one replica: adding it later would restart that one.
+
+    Zones are not in this list: the scheduler ignores it on nodes that lack one of its labels, and many
+    clusters have no zones.
+    """
     return [
         {
             "maxSkew": 1,
-            "topologyKey": key,
+            "topologyKey": "kubernetes.io/hostname",
             "whenUnsatisfiable": "ScheduleAnyway",
             "labelSelector": {"matchLabels": labels.runtime_selector(runtime)},
             # Pods of the revision that is going away, and nodes that take no pods, must not count.
-            "matchLabelKeys": ["pod-template-hash"],
+            "matchLabelKeys": [_TEMPLATE_HASH],
             "nodeTaintsPolicy": "Honor",
         }
-        for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
     ]
+
+
+def _zone_spread(runtime: str) -> Manifest:
+    """Prefer zones with fewer pods; without an effect where nodes have none."""
+    term = {
+        "topologyKey": "topology.kubernetes.io/zone",
+        "labelSelector": {"matchLabels": labels.runtime_selector(runtime)},
+        "matchLabelKeys": [_TEMPLATE_HASH],
+    }
+    preferred = [{"weight": 100, "podAffinityTerm": term}]
+    return {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
 
 
 def _container(resolved: ResolvedRuntime, settings: OperatorSettings) -> Manifest:

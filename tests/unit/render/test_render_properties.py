@@ -214,6 +214,18 @@ def test_termination_waits_for_the_drain() -> None:
     assert spec["terminationGracePeriodSeconds"] >= 300 + sleep + 5
 
 
+def test_hosts_are_spread_over_also_where_there_are_no_zones() -> None:
+    """A scheduler does not look at the list at all on nodes without one of its labels."""
+    spec = pod_spec(resolve(make_runtime()))
+    assert [each["topologyKey"] for each in spec["topologySpreadConstraints"]] == ["kubernetes.io/hostname"]
+    (zones,) = spec["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert zones["podAffinityTerm"]["topologyKey"] == "topology.kubernetes.io/zone"
+    own = pod_spec(resolve(make_runtime(affinity={"nodeAffinity": {}})))
+    assert own["affinity"] == {"nodeAffinity": {}}
+    own = pod_spec(resolve(make_runtime(topologySpreadConstraints=[{"topologyKey": "rack"}])))
+    assert "affinity" not in own
+
+
 def test_the_users_own_parts_are_there() -> None:
     runtime = make_runtime(
         env=[{"name": "HOME", "value": "/data"}, {"name": "LOG", "value": "1"}],
