@@ -28,7 +28,7 @@ class NewSession:
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
-# Made with every append: a frozen dataclass takes three times as long.
+# Made with every turn, as those below: a frozen dataclass takes three times as long.
 class SessionRecord(NamedTuple):
     """A session as the store had it at one moment (Go: SessionMetadata)."""
 
@@ -74,8 +74,7 @@ class Branch:
     current: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """The right to change a session, held by one turn.
 
     ``token`` is checked in the same step as each write.
@@ -85,8 +84,7 @@ class Lease:
     token: str
 
 
-@dataclass(frozen=True, slots=True)
-class TurnStart:
+class TurnStart(NamedTuple):
     """What a turn begins with."""
 
     lease: Lease

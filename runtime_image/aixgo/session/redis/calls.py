@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import ssl
 import time
@@ -12,6 +13,7 @@ from redis import exceptions as redis_errors
 
 from aixgo.errors import StorageError
 from aixgo.session.redis.connection import MultiplexedRedis
+from aixgo.session.redis.link import pack
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -84,7 +86,14 @@ class Calls:
         Raises:
             StorageError: Redis did not do it, or nobody knows.
         """
-        return await self.call(lambda client, _: self.once(client, script, keys, args))
+        client, began = self._client, time.monotonic()
+        if isinstance(client, MultiplexedRedis) and not (self._min_replicas and script.changes):
+            # As below, in one coroutine instead of seven: every turn runs two scripts.
+            link = client.link
+            if link is not None:
+                with contextlib.suppress(redis_errors.RedisError, OSError):
+                    return await link.send(pack(("EVALSHA", script.sha, len(keys), *keys, *args)))
+        return await self.call(lambda client, _: self.once(client, script, keys, args), began)
 
     async def once(self, client: Client, script: Script, keys: Sequence[str], args: list[Any]) -> Any:
         """Run a script without trying again. A change is waited for on as many replicas as options say."""
@@ -103,9 +112,12 @@ class Calls:
             raise TooFewReplicasError
         return answer
 
-    async def call(self, work: Callable[[Client, int], Awaitable[T]]) -> T:
-        """Do something with the client; ``work`` learns how often it was tried. Raises as :meth:`run`."""
-        deadline = time.monotonic() + self._retry_timeout
+    async def call(self, work: Callable[[Client, int], Awaitable[T]], began: float | None = None) -> T:
+        """Do something with the client; ``work`` learns how often it was tried. Raises as :meth:`run`.
+
+        ``began`` is when it was tried before, by the monotonic clock.
+        """
+        deadline = (time.monotonic() if began is None else began) + self._retry_timeout
         attempt = 0
         while True:
             try:

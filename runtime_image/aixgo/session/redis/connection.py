@@ -136,6 +136,11 @@ class MultiplexedRedis(Redis):
 
         self._multiplexer = Multiplexer(dial)
 
+    @property
+    def link(self) -> Link | None:
+        """The current connection, if a command can be sent over it at once."""
+        return self._multiplexer.link
+
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command and return its answer."""
         return self._decoded(args[0], await self._multiplexer.execute(args), options)

@@ -20,12 +20,12 @@ from aixgo.session.redis import connection, records
 from aixgo.session.redis.calls import Calls
 from aixgo.session.redis.held import HeldSessions
 from aixgo.session.redis.indexes import Indexes
-from aixgo.session.redis.keys import Keys
+from aixgo.session.redis.keys import PARTS, Keys
 from aixgo.session.redis.options import RedisOptions, parse_addresses
 from aixgo.session.redis.scripts import script
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 
     from aixgo.session.redis.connection import Client
     from aixgo.session.types import SessionRecord
@@ -64,8 +64,8 @@ class RedisCore:
         if not meta:
             self._fixed.pop(session_id, None)
             raise SessionNotFoundError
-        self._remember(session_id, meta)
-        return records.record_of_meta(session_id, meta)
+        fixed = self._remember(session_id, meta)
+        return records.record_of_meta(session_id, meta, fixed)
 
     async def scan(self, pattern: str) -> AsyncIterator[str]:
         """Yield the keys of the whole server that match a pattern, each once.
@@ -96,7 +96,7 @@ class RedisCore:
 
     async def _change(self, session_id: str, name: str, args: list[Any]) -> SessionRecord:
         """Run a script that changes a session. While somebody else's turn is running, wait."""
-        fixed = await self._fixed_of(session_id)
+        fixed = self._fixed.get(session_id) or await self._fixed_of(session_id)
         keys = fixed.keys
         deadline = time.monotonic() + _BUSY_TIMEOUT
         attempt = 0
@@ -132,15 +132,20 @@ class RedisCore:
         else:
             await asyncio.sleep(pause(attempt, left_ms))
 
-    async def _run(self, name: str, keys: Sequence[str], args: list[Any]) -> Any:
+    def _run(self, name: str, keys: Sequence[str], args: list[Any]) -> Coroutine[Any, Any, Any]:
         self._check_open()
-        return await self._calls.run(script(name), keys, args)
+        return self._calls.run(script(name), keys, args)
 
     def _session_keys(self, session_id: str, agent_name: str, user_id: str) -> list[str]:
         keys = self._keys.session(session_id)
         if self._options.cluster:  # the indexes are in other slots
             return keys
         return keys + self._keys.indexes(agent_name, user_id)
+
+    def _keys_of(self, session_id: str) -> Sequence[str]:
+        """Return the keys of a session, without those of the indexes."""
+        fixed = self._fixed.get(session_id)
+        return self._keys.session(session_id) if fixed is None else fixed.keys[: len(PARTS)]
 
     async def _fixed_of(self, session_id: str) -> records.Fixed:
         self._check_open()
@@ -152,7 +157,10 @@ class RedisCore:
 
     def _remember(self, session_id: str, meta: Mapping[bytes, bytes]) -> records.Fixed:
         agent_name, user_id = meta[b"agentName"].decode(), meta.get(b"userId", b"").decode()
+        known = self._fixed.get(session_id)
         fixed = records.fixed_of(meta, self._session_keys(session_id, agent_name, user_id))
+        if fixed == known:  # what is kept of its messages goes with this very object
+            fixed = known
         self._fixed[session_id] = fixed
         self._fixed.move_to_end(session_id)
         if len(self._fixed) > _REMEMBERED:

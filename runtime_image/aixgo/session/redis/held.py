@@ -51,14 +51,14 @@ class HeldSessions:
         wanted = count if limit is None else min(limit, count)
         if not wanted:
             return []
-        recent = self._recent.get(_key(record), None)
+        recent = self._recent.get(_key(record), record.created_at)
         if recent is None or recent.place != record.current_leaf or len(recent) < wanted:
             return None
         return recent.newest(wanted)
 
     def read(self, record: SessionRecord, messages: Sequence[Message], size: int) -> None:
         """Keep the newest messages of a session, which take ``size`` bytes in the store."""
-        recent = Recent(None, record.current_leaf)
+        recent = Recent(record.created_at, record.current_leaf)
         recent.add(messages, record.current_leaf, size)
         self._recent.keep(_key(record), recent)
 
@@ -68,7 +68,9 @@ class HeldSessions:
         """Add what was appended to what is kept, if nothing is missing in between."""
         key = _key(before)
         # Of an empty session everything is known.
-        recent = self._recent.get(key, None) or (None if before.message_count else Recent(None, ""))
+        recent = self._recent.get(key, before.created_at)
+        if recent is None and not before.message_count:
+            recent = Recent(before.created_at, "")
         if recent is None:
             return
         follows = after.version == before.version + len(messages) and after.created_at == before.created_at
@@ -80,4 +82,4 @@ class HeldSessions:
 
 
 def _key(record: SessionRecord) -> tuple[str, str]:
-    return record.id, str(record.created_at.timestamp())
+    return record.id, ""  # which session of this id it is, its moment of creation tells: the source

@@ -31,7 +31,7 @@ class RedisLeasing(RedisCore):
         self._check_open()
         deadline = None if timeout is None else time.monotonic() + timeout
         lease = self._leases.try_acquire(session_id) or await self._leases.acquire(session_id, timeout)
-        keys = self._keys.session(session_id)
+        keys = self._keys_of(session_id)
         attempt = 0
         try:
             while True:

@@ -236,6 +236,12 @@ class Multiplexer:
         self._old: set[Link] = set()
         self._closed = False
 
+    @property
+    def link(self) -> Link | None:
+        """The current link, if a command can be sent over it at once."""
+        link = self._link
+        return link if link is not None and link.is_usable and not link.is_full else None
+
     async def execute(self, command: tuple[Any, ...]) -> Answer:
         """Return the answer to one command. Raises redis-py's errors."""
         packed = pack(command)

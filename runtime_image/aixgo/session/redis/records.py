@@ -93,11 +93,11 @@ def record_of(
     )
 
 
-def record_of_meta(session_id: str, meta: Mapping[bytes, bytes]) -> SessionRecord:
-    """Return a session from the fields of ``meta``."""
+def record_of_meta(session_id: str, meta: Mapping[bytes, bytes], fixed: Fixed | None = None) -> SessionRecord:
+    """Return a session from the fields of ``meta``; ``fixed`` is what never changes, if that is known."""
     return record_of(
         session_id,
-        fixed_of(meta),
+        fixed or fixed_of(meta),
         meta[b"updatedAt"],
         meta[b"messageCount"],
         meta[b"version"],
