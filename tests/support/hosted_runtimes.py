@@ -55,6 +55,8 @@ class HostedPod:
     server: RuntimeServer | None = None
     files: dict[str, dict[str, bytes]] = field(default_factory=dict)
     restarts: int = 0
+    #: Starts in a row that failed.
+    failures: int = 0
     #: Monotonic seconds before which a container that ended is not started again.
     rest_until: float = 0.0
     last_words: str = ""
@@ -103,7 +105,7 @@ class HostingKubelet(Kubelet):
         self.late.clear()
         self.hold.clear()
         for pod in self.pods.values():
-            pod.rest_until = 0.0
+            pod.rest_until, pod.failures = 0.0, 0
 
     async def _run(self) -> None:
         self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5.0))
@@ -149,11 +151,13 @@ class HostingKubelet(Kubelet):
             )
             await server.start()
         except Exception as error:  # noqa: BLE001  a process would end with it
-            pod.last_words, pod.rest_until = str(error), time.monotonic() + 0.5
+            # As the kubelet does it: longer each time.
+            pod.last_words, pod.rest_until = str(error), time.monotonic() + 0.2 * 3**pod.failures
             pod.restarts += 1
+            pod.failures += 1
             pod.files, pod.admin_port = {}, free_port()
             return
-        pod.server, pod.last_words = server, ""
+        pod.server, pod.last_words, pod.failures = server, "", 0
 
     async def _drain(self, pod: HostedPod) -> None:
         if pod.server is not None:

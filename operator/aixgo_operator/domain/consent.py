@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from aixgo_operator.api.v1alpha1 import Agent, AgentRuntime, SessionBackend
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -33,6 +35,17 @@ def allowed_namespaces(
     if consent.namespaces.from_ == "All":
         return EVERY_NAMESPACE
     return tuple(sorted({owner} | {n for n in namespaces if allows(consent, owner, n, namespaces)}))
+
+
+def consent_of(giver: AgentRuntime | SessionBackend | Agent) -> Consent:
+    """Return the consent that an object gives."""
+    match giver:
+        case AgentRuntime():
+            return giver.spec.allowed_agents
+        case SessionBackend():
+            return giver.spec.allowed_consumers
+        case Agent():
+            return giver.spec.allowed_callers
 
 
 def matches(selector: LabelSelector, labels: Mapping[str, str]) -> bool:

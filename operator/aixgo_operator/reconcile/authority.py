@@ -95,6 +95,8 @@ class AuthorityReconciler:
         async with context.authority_gate.alone():
             look = self._look(rotation, said)
             step, annotations = self._next(stored, rotation, look)
+            if step != rotation:
+                await self._tell(stored, rotation, step)
             if step != rotation or annotations:
                 try:
                     stored = await context.certificates.store(stored, step, annotations)
@@ -102,7 +104,6 @@ class AuthorityReconciler:
                     return Requeue(0.1)  # somebody else wrote it: look again
                 self._holders.forget()
         if step != rotation:
-            await self._tell(stored, step)
             self._enqueue_all()
             self._seen, rotation, self._attempts = step, step, 0
             look = self._look(rotation, said)
@@ -185,13 +186,11 @@ class AuthorityReconciler:
             for manifest in self._context.cache.all_of(kind):
                 self._context.enqueue(Key(*ref_of(manifest)), 0.0)
 
-    async def _tell(self, stored: Manifest, rotation: Rotation) -> None:
-        reason, message = _EVENTS[rotation.phase]
-        log.info(
-            "certificate authority",
-            extra={"phase": str(rotation.phase), "expires": rotation.signer.not_after},
-        )
-        once = f"{rotation.phase}{rotation.since or rotation.signer.not_after}"
+    async def _tell(self, stored: Manifest, rotation: Rotation, step: Rotation) -> None:
+        """Tell of a step before it is taken, under a name that it has for whoever takes it in the end."""
+        reason, message = _EVENTS[step.phase]
+        log.info("certificate authority", extra={"phase": str(step.phase), "expires": step.signer.not_after})
+        once = f"{step.phase}{rotation.since or rotation.signer.not_after}"
         await self._event(stored, "Normal", reason, message, once)
 
     async def _warn(self, stored: Manifest, rotation: Rotation, look: Look) -> None:

@@ -21,7 +21,7 @@ from aixgo_operator.api.constants import (
     MANAGED_BY,
 )
 from aixgo_operator.api.v1alpha1 import KINDS, Agent, AgentRuntime, CustomResource, SessionBackend
-from aixgo_operator.domain import references
+from aixgo_operator.domain import consent, references
 from aixgo_operator.kube.apply import controller_uid
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ class Cache:
         self._target = _Index()
         self._mentions = _Index()
         self._label = _Index()
+        self._selecting = _Index()
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -206,6 +207,13 @@ class Cache:
         """Return the pods of a namespace that carry a label."""
         return self._objects_of(self._label.get((namespace, label, value)))
 
+    def selecting(self) -> Iterator[AgentRuntime | SessionBackend | Agent]:
+        """Yield the objects whose consent depends on the labels of namespaces."""
+        for ref in self._selecting.get(True):
+            found = self._live(ref, deleted=True)
+            if isinstance(found, AgentRuntime | SessionBackend | Agent):
+                yield found
+
     def namespace_labels(self) -> dict[str, dict[str, str]]:
         """Return the labels of every known namespace: the same object until one changes."""
         if self._namespaces is None:
@@ -226,7 +234,15 @@ class Cache:
         return [self._objects[ref] for ref in refs]
 
     def _indices(self) -> tuple[_Index, ...]:
-        return (self._owner, self._runtime, self._backend, self._target, self._mentions, self._label)
+        return (
+            self._owner,
+            self._runtime,
+            self._backend,
+            self._target,
+            self._mentions,
+            self._label,
+            self._selecting,
+        )
 
     def _reindex(self, ref: Ref, manifest: Manifest) -> None:
         kind, namespace, _ = ref
@@ -256,6 +272,11 @@ class Cache:
             mentioned = references.runtime_references(parsed, (), None)
         elif isinstance(parsed, SessionBackend):
             mentioned = references.backend_references(parsed)
+        if isinstance(parsed, Agent | AgentRuntime | SessionBackend):
+            selects = consent.consent_of(parsed).namespaces.from_ == "Selector"
+            self._selecting.set(ref, {True} if selects else ())
+        else:
+            self._selecting.set(ref, ())
         self._runtime.set(ref, runtime)
         self._backend.set(ref, backend)
         self._target.set(ref, targets)

@@ -27,7 +27,6 @@ from aixgo_operator.reconcile.collect import Collector
 from aixgo_operator.reconcile.context import Context
 from aixgo_operator.reconcile.describe import describe
 from aixgo_operator.reconcile.echo import Echo
-from aixgo_operator.reconcile.events import EventRecorder
 from aixgo_operator.reconcile.keys import Key
 from aixgo_operator.reconcile.metrics import Metrics
 from aixgo_operator.reconcile.referenced import ReferencedObjects
@@ -75,7 +74,6 @@ class Engine:
         self.cache = Cache(self.echo.expect)
         self.queue: WorkQueue[Key] = WorkQueue(self._work, concurrency=concurrency, observer=self.metrics)
         self.metrics.watch_depth(lambda: float(self.queue.depth))
-        self._events = EventRecorder(client, now)
         referenced = ReferencedObjects(client, self.cache, settings.watch_namespaces)
         self._context = Context(
             settings=settings,
@@ -85,7 +83,7 @@ class Engine:
             collector=Collector(client, self.cache, referenced, settings),
             applier=Applier(client, self.cache),
             certificates=CertificateKeeper(client, self.cache, settings, now),
-            status=StatusWriter(client, self.cache, self._events, now),
+            status=StatusWriter(client, self.cache, now),
             pods=pods,
             backends=backends,
             now=now,
@@ -108,7 +106,6 @@ class Engine:
         if self._resync is not None:
             self._resync.cancel()
         await self.queue.stop()
-        await self._events.stop()
 
     @property
     def alive(self) -> bool:

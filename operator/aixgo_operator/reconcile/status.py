@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aixgo_operator.api.base import describe_errors
 from aixgo_operator.api.constants import KIND_AGENT, ConditionStatus, ConditionType, Reason
+from aixgo_operator.domain.conditions import timestamp
 from aixgo_operator.domain.status import invalid_status
 from aixgo_operator.kube.resources import resource_of
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from aixgo_operator.kube.client import KubeClient
     from aixgo_operator.kube.resources import Manifest
     from aixgo_operator.reconcile.cache import Cache
-    from aixgo_operator.reconcile.events import EventRecorder
 
 #: Reasons of a Ready that is not True which are steps on the way, not failures.
 _ON_THE_WAY: Final = frozenset(
@@ -38,11 +38,8 @@ _ON_THE_WAY: Final = frozenset(
 class StatusWriter:
     """Writes statuses through a client."""
 
-    def __init__(
-        self, client: KubeClient, cache: Cache, events: EventRecorder, now: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, client: KubeClient, cache: Cache, now: Callable[[], datetime]) -> None:
         self._client = client
-        self._events = events
         self._cache = cache
         self._now = now
         #: What the API server made of a status that it stored in another way than it was written, by uid.
@@ -54,6 +51,9 @@ class StatusWriter:
         stored = manifest.get("status") or {}
         if status == stored or self._normalised.get(metadata["uid"]) == (status, stored):
             return False
+        # The Event first: a process that dies in between leaves the transition to the next one, which gives
+        # its Event the same name. The other way round nobody would tell it.
+        await self._tell(manifest, stored, status)
         resource = resource_of(manifest)
         answer = await self._client.patch_status(resource, metadata["namespace"], metadata["name"], status)
         if answer is None:
@@ -63,7 +63,6 @@ class StatusWriter:
             self._normalised[metadata["uid"]] = (status, answer.get("status") or {})
         else:
             self._normalised.pop(metadata["uid"], None)
-        self._record(manifest, stored, status)
         return True
 
     async def refuse(self, manifest: Manifest, error: ValidationError) -> None:
@@ -76,7 +75,7 @@ class StatusWriter:
         )
         await self.write(manifest, status)
 
-    def _record(self, manifest: Manifest, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    async def _tell(self, manifest: Manifest, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         event = transition(before, after)
         if event is None or (manifest["kind"] == KIND_AGENT and is_untold(manifest) and is_ready(after)):
             # An Agent that serves from its first look on was never anything else; the Event of its runtime
@@ -84,12 +83,22 @@ class StatusWriter:
             return
         kind, reason, message = event
         metadata = manifest["metadata"]
-        since = ready(after).get("lastTransitionTime", "")
-        # The same transition has the same name: a crash between the two writes does not tell it twice.
-        mark = hashlib.sha256(f"{metadata['uid']}/{since}/{reason}".encode()).hexdigest()[:16]
-        self._events.record(
-            manifest, kind=kind, reason=reason, message=message, name=f"{metadata['name'][:230]}.{mark}"
+        await self._client.create_event(
+            manifest,
+            kind=kind,
+            reason=reason,
+            message=message,
+            timestamp=timestamp(self._now()),
+            name=f"{metadata['name'][:230]}.{_mark(metadata['uid'], before, after)}",
         )
+
+
+def _mark(uid: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Return what names a transition of Ready: the same for whoever takes the stored status further."""
+    old, new = ready(before), ready(after)
+    parts = [uid, *(old.get(key, "") for key in ("lastTransitionTime", "status", "reason", "message"))]
+    parts += [new.get(key, "") for key in ("status", "reason", "observedGeneration")]
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
 
 
 def ready(status: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -113,6 +122,11 @@ def is_untold(manifest: Manifest) -> bool:
 def is_ready(status: Mapping[str, Any]) -> bool:
     """Whether the condition Ready is True."""
     return ready(status).get("status") == ConditionStatus.TRUE
+
+
+def is_on_the_way(status: Mapping[str, Any]) -> bool:
+    """Whether Ready does not hold only because it takes its time."""
+    return not is_ready(status) and ready(status).get("reason") in _ON_THE_WAY
 
 
 def transition(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, str, str] | None:

@@ -13,14 +13,16 @@ from aixgo_operator.api.constants import (
     LABEL_SESSION_BACKEND,
 )
 from aixgo_operator.domain import naming, references
+from aixgo_operator.domain.consent import allows, consent_of
 from aixgo_operator.kube.apply import controller_of
+from aixgo_operator.kube.resources import NAMESPACES
 from aixgo_operator.reconcile.cache import ref_of
 from aixgo_operator.reconcile.keys import Key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aixgo_operator.api.v1alpha1 import Agent
+    from aixgo_operator.api.v1alpha1 import Agent, AgentRuntime, SessionBackend
     from aixgo_operator.domain.snapshot import ObjectKey
     from aixgo_operator.kube.resources import Manifest
     from aixgo_operator.reconcile.cache import Cache, Ref
@@ -44,8 +46,8 @@ def observe(cache: Cache, manifest: Manifest, *, deleted: bool) -> set[Key]:
             return set()
         return set(_affected(cache, ref, manifest)) - set(_owner(manifest))
     cache.announced(manifest)
-    if ref[0] == "Namespace" and known is not None and not deleted and _labels(known) == _labels(manifest):
-        return set()
+    if ref[0] == NAMESPACES.kind:
+        return set(_consents(cache, ref[2], _labels(known or {}), {} if deleted else _labels(manifest)))
     return before | set(_affected(cache, ref, manifest))
 
 
@@ -67,12 +69,26 @@ def _affected(cache: Cache, ref: Ref, manifest: Manifest) -> Iterator[Key]:
             yield from concerned(cache, kind, key)
         case "Pod" | "PersistentVolumeClaim":
             yield from _labelled(cache, manifest)
-        case "Namespace":
-            for our_kind in (KIND_SESSION_BACKEND, KIND_AGENT_RUNTIME, KIND_AGENT):
-                for item in cache.all_of(our_kind):
-                    yield Key(*ref_of(item))
         case _:
             yield from _owner(manifest)
+
+
+def _consents(cache: Cache, name: str, old: dict[str, str], new: dict[str, str]) -> Iterator[Key]:
+    """Return who is concerned by new labels of a namespace: those whose consent covers it now, or no more.
+
+    One that is not known, or gone, has no labels.
+    """
+    for giver in cache.selecting():
+        given, owner = consent_of(giver), giver.namespace
+        if allows(given, owner, name, {name: old}) != allows(given, owner, name, {name: new}):
+            yield from _affected_by(cache, giver)
+
+
+def _affected_by(cache: Cache, giver: AgentRuntime | SessionBackend | Agent) -> Iterator[Key]:
+    ref = (giver.resource.kind, giver.namespace, giver.name)
+    manifest = cache.get(ref)
+    if manifest is not None:
+        yield from _affected(cache, ref, manifest)
 
 
 def _around_runtime(cache: Cache, ref: Ref) -> Iterator[Key]:
@@ -150,4 +166,4 @@ def _runtime_of(agent: Agent) -> Key:
 
 
 def _labels(manifest: Manifest) -> dict[str, str]:
-    return manifest["metadata"].get("labels") or {}
+    return (manifest.get("metadata") or {}).get("labels") or {}

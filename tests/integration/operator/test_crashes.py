@@ -52,8 +52,12 @@ async def test_operators_that_die_after_each_write_end_in_the_same_state(world: 
         for event in events
         if event["source"].get("component") == "aixgo-operator"
     )
-    # One may be lost with the process that was about to tell it; none is told twice.
+    # None is told twice; and none is lost with the process that was about to tell it.
     assert max(told.values(), default=1) == 1, told
+    transitions = {(event["involvedObject"]["name"], event["reason"]) for event in events}
+    assert {("runtime", "Ready"), ("sessions", "Ready")} <= transitions, transitions
+    steps = {"RotationStarted", "RotationSigning", "RotationPruning", "RotationComplete"}
+    assert {("aixgo-ca", step) for step in steps} <= transitions, transitions
 
 
 async def test_a_server_that_fails_in_every_way_ends_in_the_same_state(world: World) -> None:

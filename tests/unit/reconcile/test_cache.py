@@ -171,11 +171,42 @@ def test_a_pod_concerns_its_runtime_by_label(cache: Cache, name: str) -> None:
     assert observe(cache, stored(pod), deleted=False) == {Key("AgentRuntime", "n", name)}
 
 
-def test_only_changed_labels_of_a_namespace_concern_anybody(cache: Cache) -> None:
-    observe(cache, stored(m.runtime("n")), deleted=False)
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "x", "labels": {"a": "1"}}}
-    assert observe(cache, stored(namespace), deleted=False) == {RUNTIME}
-    assert observe(cache, stored(namespace, 2), deleted=False) == set()
-    namespace["metadata"] = {"name": "x", "labels": {"a": "2"}}
-    assert observe(cache, stored(namespace, 3), deleted=False) == {RUNTIME}
-    assert cache.namespace_labels() == {"x": {"a": "2"}}
+def namespace_named(name: str, **labels: str) -> Manifest:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+
+
+def selecting(**selector: Any) -> dict[str, Any]:
+    return {"namespaces": {"from": "Selector", "selector": selector}}
+
+
+def test_labels_of_a_namespace_concern_those_whose_consent_they_change(cache: Cache) -> None:
+    team = selecting(matchLabels={"team": "a"})
+    observe(cache, stored(m.runtime("n", allowedAgents=team)), deleted=False)
+    observe(cache, stored(m.runtime("n", "same")), deleted=False)
+    everyone = {"namespaces": {"from": "All"}}
+    observe(cache, stored(m.runtime("n", "everyone", allowedAgents=everyone)), deleted=False)
+    assert observe(cache, stored(namespace_named("x", team="a")), deleted=False) == {RUNTIME}
+    assert observe(cache, stored(namespace_named("x", team="a"), 2), deleted=False) == set()
+    assert observe(cache, stored(namespace_named("x", team="a", other="b"), 3), deleted=False) == set()
+    assert observe(cache, stored(namespace_named("x", team="b"), 4), deleted=False) == {RUNTIME}
+    assert cache.namespace_labels() == {"x": {"team": "b"}}
+    assert observe(cache, stored(namespace_named("x", team="a"), 5), deleted=False) == {RUNTIME}
+    assert observe(cache, stored(namespace_named("x", team="a"), 6), deleted=True) == {RUNTIME}
+    observe(cache, stored(m.runtime("n"), 7), deleted=False)
+    assert observe(cache, stored(namespace_named("y", team="a"), 8), deleted=False) == set()
+
+
+def test_a_namespace_that_becomes_known_may_lose_a_consent(cache: Cache) -> None:
+    unlabelled = selecting(matchExpressions=[{"key": "team", "operator": "DoesNotExist"}])
+    observe(cache, stored(m.managed_redis("n", allowedConsumers=unlabelled)), deleted=False)
+    assert observe(cache, stored(namespace_named("x")), deleted=False) == set()
+    assert observe(cache, stored(namespace_named("y", team="a")), deleted=False) == {BACKEND}
+
+
+def test_callers_that_an_agent_selects_concern_its_runtime_and_theirs(cache: Cache) -> None:
+    team = selecting(matchLabels={"team": "a"})
+    observe(cache, stored(m.agent("n", allowedCallers=team)), deleted=False)
+    tool = {"name": "ask", "agentRef": {"name": "assistant", "namespace": "n"}}
+    observe(cache, stored(m.agent("x", "caller", "elsewhere", tools=[tool])), deleted=False)
+    concerned_now = observe(cache, stored(namespace_named("x", team="a")), deleted=False)
+    assert concerned_now == {AGENT, RUNTIME, Key("AgentRuntime", "x", "elsewhere")}

@@ -15,7 +15,7 @@ from aixgo_operator.reconcile.observe import (
     scaled_elsewhere,
 )
 from aixgo_operator.reconcile.pace import next_look
-from aixgo_operator.reconcile.status import transition
+from aixgo_operator.reconcile.status import _mark, transition
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -136,6 +136,22 @@ def _status(value: str, reason: str) -> dict[str, Any]:
 def test_an_event_per_transition(before: tuple[str, str], after: tuple[str, str], event: str | None) -> None:
     found = transition(_status(*before), _status(*after))
     assert (found[0] if found else None) == event
+
+
+def test_a_transition_has_one_name_whoever_tells_it() -> None:
+    """A process that died after the Event leaves the stored status to one that concludes later."""
+    before = {"conditions": [ready_since("10:00:00Z", "False", "SecretNotFound")]}
+    names = {_mark("uid", before, {"conditions": [ready_since(time, "True", "Ready")]}) for time in "ab"}
+    assert len(names) == 1
+    later = {"conditions": [ready_since("11:00:00Z", "False", "SecretNotFound")]}
+    assert _mark("uid", later, {"conditions": [ready_since("a", "True", "Ready")]}) not in names
+    assert _mark("other", before, {"conditions": [ready_since("a", "True", "Ready")]}) not in names
+    assert _mark("uid", before, {"conditions": [ready_since("a", "False", "Rolling")]}) not in names
+
+
+def ready_since(time: str, value: str, reason: str) -> dict[str, Any]:
+    (condition,) = _status(value, reason)["conditions"]
+    return {**condition, "lastTransitionTime": time, "observedGeneration": 1}
 
 
 def test_pace() -> None:

@@ -11,7 +11,6 @@ import pytest
 from aixgo_operator.reconcile.agent import reconcile_agent
 from aixgo_operator.reconcile.agentruntime import reconcile_runtime
 from aixgo_operator.reconcile.cache import Cache
-from aixgo_operator.reconcile.events import EventRecorder
 from aixgo_operator.reconcile.keys import Key
 from aixgo_operator.reconcile.sessionbackend import reconcile_backend
 from aixgo_operator.reconcile.status import StatusWriter, condition
@@ -25,6 +24,11 @@ class Client:
 
     def __init__(self) -> None:
         self.written: list[dict[str, Any]] = []
+        self.told: list[str] = []
+
+    async def create_event(self, involved: Any, *, reason: str, **_: Any) -> None:
+        assert not self.written, "told after the status"
+        self.told.append(reason)
 
     async def patch_status(self, resource: Any, namespace: str, name: str, status: dict[str, Any]) -> None:
         self.written.append(status)
@@ -51,11 +55,13 @@ async def test_refused(kind: str, reconcile: Callable[[Any, Key], Awaitable[Any]
         now=now,
         seen={},
         attempts={},
-        status=StatusWriter(client, cache, EventRecorder(client, now), now),  # type: ignore[arg-type]
+        unsettled={},
+        status=StatusWriter(client, cache, now),  # type: ignore[arg-type]
     )
     await reconcile(context, Key(kind, "n", "x"))
     (status,) = client.written
     assert status["observedGeneration"] == 7
+    assert client.told == ["InvalidSpec"]
     accepted = condition(status, "Accepted")
     assert (accepted["status"], accepted["reason"]) == ("False", "InvalidSpec")
     assert "spec" in accepted["message"]

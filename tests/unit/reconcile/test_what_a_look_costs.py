@@ -10,7 +10,6 @@ import pytest
 
 from aixgo_operator.kube.resources import SECRETS, Resource
 from aixgo_operator.reconcile.cache import Cache
-from aixgo_operator.reconcile.events import EventRecorder
 from aixgo_operator.reconcile.referenced import ReferencedObjects
 from aixgo_operator.reconcile.status import StatusWriter
 
@@ -102,11 +101,9 @@ async def test_an_agent_that_is_ready_at_the_first_look_is_no_event(
         return datetime(2026, 1, 1, tzinfo=UTC)
 
     client, cache = Client(), Cache()
-    recorder = EventRecorder(client, now)  # type: ignore[arg-type]
-    writer = StatusWriter(client, cache, recorder, now)  # type: ignore[arg-type]
+    writer = StatusWriter(client, cache, now)  # type: ignore[arg-type]
     metadata = {"namespace": "n", "name": "x", "uid": "u", "resourceVersion": "1"}
     await writer.write(
         {"apiVersion": "aixgo.dev/v1alpha1", "kind": kind, "metadata": metadata, "status": before}, after
     )
-    await recorder.stop()
     assert client.events == events
