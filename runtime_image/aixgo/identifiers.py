@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Final
+
+_is_id = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 
 #: For the bytes that say the version and the variant.
 _VERSION: Final = bytes(0x40 | byte & 0x0F for byte in range(256))
@@ -41,11 +44,4 @@ def unpack(raw: bytes | bytearray) -> str:
 
 def pack(text: str) -> bytes | None:
     """Return the 16 bytes of an id. None: it is another text, which :func:`unpack` would not return."""
-    if len(text) != 36 or not text[8] == text[13] == text[18] == text[23] == "-":
-        return None
-    digits = text.replace("-", "")
-    try:
-        raw = bytes.fromhex(digits)
-    except ValueError:
-        return None
-    return raw if raw.hex() == digits and len(raw) == 16 else None
+    return bytes.fromhex(text.replace("-", "")) if _is_id(text) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins  # noqa: TC003 - in the class, `type` is a field
 import dataclasses
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -45,13 +46,13 @@ class Message:
         Raises:
             TypeError: the payload cannot be expressed as JSON.
         """
-        if not is_finite(payload):
-            raise TypeError("payload cannot be expressed as JSON: a number is not finite")
         try:
             text = orjson.dumps(payload, default=_jsonable).decode()
         except orjson.JSONEncodeError as error:
             raise TypeError(f"payload cannot be expressed as JSON: {error}") from error
-        return cls(id=new_id(), type=type, payload=text, timestamp=rfc3339_seconds(datetime.now(UTC)))
+        if "null" in text and not is_finite(payload):  # which is what became of the number
+            raise TypeError("payload cannot be expressed as JSON: a number is not finite")
+        return cls.of(new_id(), type, text, _present(), {})
 
     def with_metadata(self, key: str, value: Any) -> Message:
         """Return a copy with one more entry in its metadata (Go: WithMetadata)."""
@@ -137,6 +138,18 @@ class Message:
 _set_id, _set_type, _set_payload, _set_timestamp, _set_metadata = (
     vars(Message)[each.name].__set__ for each in dataclasses.fields(Message)
 )
+
+
+#: A second since 1970, and its text: most messages are made in the same one as the one before.
+_second: tuple[int, str] = (0, "1970-01-01T00:00:00Z")
+
+
+def _present() -> str:
+    global _second  # replaced as a whole: safe in threads
+    known, now = _second, int(time.time())
+    if known[0] != now:
+        known = _second = (now, rfc3339_seconds(datetime.fromtimestamp(now, UTC)))
+    return known[1]
 
 
 def rfc3339_seconds(moment: datetime) -> str:

@@ -137,7 +137,7 @@ def message_entry(entry_id: str, parent_id: str, timestamp: str, message: Messag
     if not parent_id:
         return raw, digest
     head = raw.index(b',"timestamp"')
-    line = b"".join((raw[:head], b',"parentId":', orjson.dumps(parent_id), raw[head:]))
+    line = b'%b,"parentId":%b%b' % (raw[:head], orjson.dumps(parent_id), raw[head:])
     if len(line) > MAX_ENTRY_BYTES:
         raise InvalidMessageError(f"entry is {len(line)} bytes, the limit is {MAX_ENTRY_BYTES}")
     return line, digest

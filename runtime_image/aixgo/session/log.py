@@ -11,7 +11,7 @@ from aixgo.session.nodes import ROOT, NodeTable
 from aixgo.session.types import Branch, Checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
 
@@ -166,12 +166,7 @@ class LogIndex:
 
     def add_node(self, entry_id: str, parent: int, start: int, end: int, digest: str) -> int:
         """Add a message as the new leaf and return its node."""
-        return self.add_chained(
-            entry_id, parent, start, end, formats.extend_chain(self.chain(parent), digest)
-        )
-
-    def add_chained(self, entry_id: str, parent: int, start: int, end: int, chain: str) -> int:
-        """Add a message whose chain value is known as the new leaf and return its node."""
+        chain = formats.extend_chain(self.chain(parent), digest)
         node = self._nodes.add(entry_id, parent, start, end, chain)
         self.leaf = node
         self.version += 1
@@ -335,8 +330,19 @@ class LogIndex:
         self._touch(moment)
         self._update(moment)
 
-    def appended(self, moment: datetime, size: int) -> None:
-        """Note that entries were just written, and where the log ends now."""
+    def appended(self, added: Sequence[tuple[str, int, int, str]], moment: datetime, size: int) -> None:
+        """Note messages that were just written, one after the other.
+
+        Args:
+            added: Of each the id of its entry, where its line begins and ends, and its chain value.
+            moment: When.
+            size: Where the log ends now.
+        """
+        leaf, add = self.leaf, self._nodes.add
+        for entry_id, begin, end, chain in added:
+            leaf = add(entry_id, leaf, begin, end, chain)
+        self.leaf = leaf
+        self.version += len(added)
         touched, updated = self.touched_at, self.updated_at
         if touched is None or moment > touched:
             self.first_time = self.first_time or moment

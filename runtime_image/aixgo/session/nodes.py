@@ -65,10 +65,14 @@ class NodeTable:
         self._last = (node, entry_id, chain)
         self._ids += raw
         self._chains += bytes.fromhex(chain)
-        self._depths.append(depth or (1 if parent == ROOT else self._depths[parent] + 1))
+        if parent == ROOT:
+            self._depths.append(depth or 1)
+            self._runs.append(node)
+        else:
+            self._depths.append(self._depths[parent] + 1)
+            joined = parent == node - 1 and parent != self._resumed
+            self._runs.append(self._runs[parent] if joined else node)
         self._parents.append(parent)
-        joined = parent == node - 1 and parent != ROOT and parent != self._resumed
-        self._runs.append(self._runs[parent] if joined else node)
         self._starts.append(start)
         self._lengths.append(end - start)
         return node

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import orjson
 
-from aixgo.message import Message
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from aixgo.message import Message
 
 P = TypeVar("P")
 
 #: Bytes of lines; in memory their messages take about twice as much.
 _MOST_BYTES: Final = 16 << 20
 
-#: A message without metadata; or one with metadata, and its metadata as JSON.
-_Kept = Message | tuple[Message, bytes]
-
 
 class Recent(Generic[P]):
     """The newest messages of the current branch of one session, up to some place."""
 
-    __slots__ = ("_kept", "place", "size", "source")
+    __slots__ = ("_kept", "_metadata", "place", "size", "source")
 
     def __init__(self, source: object, place: P) -> None:
         #: Where the place is one: what is kept is true as long as this is the session's.
@@ -35,32 +33,41 @@ class Recent(Generic[P]):
         self.place = place
         #: How many bytes their lines have.
         self.size = 0
-        self._kept: list[_Kept] = []
+        self._kept: list[Message] = []
+        #: The metadata of messages that have some, as JSON, by the message's place.
+        self._metadata: dict[int, bytes] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def add(self, messages: Sequence[Message], place: P, size: int) -> None:
         """Add messages that follow, up to a place."""
-        self._kept += [_kept(message) if message.metadata else message for message in messages]
+        if any(map(_metadata_of, messages)):
+            first = len(self._kept)
+            for place_of, message in enumerate(messages, first):
+                if message.metadata:
+                    self._metadata[place_of] = orjson.dumps(message.metadata)
+        self._kept += messages
         self.place = place
         self.size += size
 
     def newest(self, count: int) -> list[Message]:
         """Return the newest messages, oldest first. Nobody can change what is kept."""
-        kept = self._kept[len(self._kept) - count :]
-        return [each if isinstance(each, Message) and not each.metadata else _fresh(each) for each in kept]
+        first = len(self._kept) - count
+        kept = self._kept[first:]
+        if any(map(_metadata_of, kept)):  # their own, or what somebody put there who got them
+            known = self._metadata
+            return [_fresh(each, known.get(place)) for place, each in enumerate(kept, first)]
+        return kept
 
 
-def _kept(message: Message) -> _Kept:
-    return message, orjson.dumps(message.metadata)
+_metadata_of = operator.attrgetter("metadata")
 
 
-def _fresh(kept: _Kept) -> Message:
-    if isinstance(kept, Message):  # whoever got it put something into its metadata
-        return dataclasses.replace(kept, metadata={})
-    message, metadata = kept
-    return dataclasses.replace(message, metadata=orjson.loads(metadata))
+def _fresh(message: Message, metadata: bytes | None) -> Message:
+    if not message.metadata and metadata is None:
+        return message
+    return dataclasses.replace(message, metadata={} if metadata is None else orjson.loads(metadata))
 
 
 class RecentMessages(Generic[P]):

@@ -149,8 +149,8 @@ def messages(values: Iterable[Message]) -> list[Message]:
     for value in checked:
         if not isinstance(value, Message):
             raise InvalidMessageError(f"expected a Message, not {type(value).__name__}")
-        kinds = {type(value.id), type(value.type), type(value.payload), type(value.timestamp)}
-        if kinds != _TEXT and not all(issubclass(kind, str) for kind in kinds):
+        texts = (value.id, value.type, value.payload, value.timestamp)
+        if set(map(type, texts)) != _TEXT and not all(isinstance(text, str) for text in texts):
             raise InvalidMessageError("id, type, payload and timestamp of a message must be text")
         if value.metadata and not is_finite(value.metadata):
             raise InvalidMessageError("a number in the metadata of a message is not finite")

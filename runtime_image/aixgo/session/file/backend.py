@@ -157,18 +157,11 @@ class FileBackend(FileEngine):
 
     def append(self, session_id: str, append: Append) -> Coroutine[Any, Any, SessionRecord]:
         """Append messages, all or none."""
-
-        def prepare(
-            log: SessionLog, blocking: bool, moment: Moment
-        ) -> Change[SessionRecord] | SessionRecord | None:
-            if not blocking and sum([len(message.payload) for message in append.messages]) > _LARGE:
-                return None
-            return log.prepare_append(append, moment)
-
         return self._change(
             "append entry",
             session_id,
-            prepare,
+            _prepare_append,
+            append,
             lease=append.lease,
             complete=append.idempotency_key is not None,  # else the end of the log is enough
             ends_lease=append.ends_lease,
@@ -195,10 +188,10 @@ class FileBackend(FileEngine):
     ) -> Coroutine[Any, Any, Checkpoint]:
         """Make a checkpoint. It changes no message, so it waits for no turn."""
 
-        def prepare(log: SessionLog, blocking: bool, moment: Moment) -> Change[Checkpoint]:
-            return log.prepare_checkpoint(checkpoint_id, dict(metadata), moment)
-
-        return self._change("save checkpoint", session_id, prepare, waits_for_turns=False)
+        request = (checkpoint_id, dict(metadata))
+        return self._change(
+            "save checkpoint", session_id, _prepare_checkpoint, request, waits_for_turns=False
+        )
 
     async def list_checkpoints(self, session_id: str) -> list[Checkpoint]:
         """Return the checkpoints of a session, oldest first."""
@@ -209,13 +202,10 @@ class FileBackend(FileEngine):
     ) -> SessionRecord:
         """Go on at a checkpoint."""
 
-        def prepare(log: SessionLog, blocking: bool, moment: Moment) -> Change[SessionRecord] | None:
-            if not blocking and not log.knows_checkpoint(checkpoint_id):
-                return None
-            return log.prepare_restore(checkpoint_id, moment)
-
         try:
-            return await self._change("load checkpoint", session_id, prepare, lease=lease, complete=True)
+            return await self._change(
+                "load checkpoint", session_id, _prepare_restore, checkpoint_id, lease=lease, complete=True
+            )
         except CheckpointNotFoundError:
             await self._run(
                 "load checkpoint", lambda: self._store.refuse_foreign_checkpoint(checkpoint_id, session_id)
@@ -280,3 +270,25 @@ class FileBackend(FileEngine):
     async def ping(self) -> None:
         """Make sure that the directory can be written to."""
         await self._run("session directory", self._store.probe)
+
+
+def _prepare_append(
+    log: SessionLog, append: Append, blocking: bool, moment: Moment
+) -> Change[SessionRecord] | SessionRecord | None:
+    if not blocking and sum([len(message.payload) for message in append.messages]) > _LARGE:
+        return None
+    return log.prepare_append(append, moment)
+
+
+def _prepare_checkpoint(
+    log: SessionLog, request: tuple[str, dict[str, Any]], blocking: bool, moment: Moment
+) -> Change[Checkpoint]:
+    return log.prepare_checkpoint(*request, moment)
+
+
+def _prepare_restore(
+    log: SessionLog, checkpoint_id: str, blocking: bool, moment: Moment
+) -> Change[SessionRecord] | None:
+    if not blocking and not log.knows_checkpoint(checkpoint_id):
+        return None
+    return log.prepare_restore(checkpoint_id, moment)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+
 @types.coroutine
 def _yielded() -> Generator[None, None, None]:
     """Let the event loop do what else there is."""
@@ -48,6 +49,7 @@ class GroupCommitter:
         self._ready: list[Change[Any]] = []
         #: A batch is at work, or will be at the end of this tick.
         self._busy = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._company = Company()
         #: A change was made in this tick by somebody who seemed to be alone.
         self._made = False
@@ -80,12 +82,14 @@ class GroupCommitter:
             finally:
                 self._made = False
             return _outcome(what, change)
-        loop = asyncio.get_running_loop()
-        waiter = change.waiter = loop.create_future()
-        self._ready.append(change)
-        if not self._busy:
+        if self._busy and self._loop is not None:
+            loop = self._loop
+        else:
+            loop = self._loop = asyncio.get_running_loop()  # asks the kernel for the process
             self._busy = True
             loop.call_soon(self._hand_over, loop)
+        waiter = change.waiter = loop.create_future()
+        self._ready.append(change)
         try:
             await waiter
         except asyncio.CancelledError:

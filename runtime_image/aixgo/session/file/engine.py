@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import resource
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from aixgo.session import formats, validation
 from aixgo.session.file import paths
 from aixgo.session.file.change import Change
 from aixgo.session.file.committer import GroupCommitter
+from aixgo.session.file.sight import JUST_NOW
 from aixgo.session.file.store import FileStore
 from aixgo.session.keyed_locks import KeyedLocks
 from aixgo.session.leases import LocalLeases
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+Q = TypeVar("Q")
+Q_contra = TypeVar("Q_contra", contravariant=True)
 
 Durability = Literal["fsync", "os"]
 
@@ -43,10 +47,12 @@ _SLOW_LOOK: Final = 0.005
 _LOOKS_TO_LEAVE: Final = 1000
 
 
-class Prepare(Protocol[T_co]):
-    """Prepares a change of a session."""
+class Prepare(Protocol[Q_contra, T_co]):
+    """Prepares a change of a session that is asked for."""
 
-    def __call__(self, log: SessionLog, blocking: bool, moment: Moment, /) -> Change[T_co] | T_co | None:
+    def __call__(
+        self, log: SessionLog, request: Q_contra, blocking: bool, moment: Moment, /
+    ) -> Change[T_co] | T_co | None:
         """Return a change, or a result if there is nothing to change, or None if it would have to block."""
 
 
@@ -156,7 +162,8 @@ class FileEngine:
         self,
         what: str,
         session_id: str,
-        prepare: Prepare[T],
+        prepare: Prepare[Q, T],
+        request: Q,
         *,
         lease: Lease | None = None,
         waits_for_turns: bool = True,
@@ -169,6 +176,7 @@ class FileEngine:
             what: For the text of errors.
             session_id: The session.
             prepare: Prepares it.
+            request: What is asked for.
             lease: Of the turn that makes it.
             waits_for_turns: Without a lease: not while a turn is running.
             complete: It depends on the whole log and not only on its end.
@@ -190,9 +198,11 @@ class FileEngine:
             try:
                 if self._closed:
                     raise StorageClosedError
-                prepared = self._prepared_at_once(log or self._store.hot(session_id), prepare, complete)
+                log = log or self._store.hot(session_id)
+                prepared = self._prepared_at_once(log, prepare, request, complete)
                 if prepared is None:
-                    prepared = await self._run(what, lambda: self._prepare(session_id, prepare, complete))
+                    work = functools.partial(self._prepare, session_id, prepare, request, complete)
+                    prepared = await self._run(what, work)
                 if lease is not None:
                     self._leases.check(lease)
                 result = await self._commit(what, prepared) if isinstance(prepared, Change) else prepared
@@ -206,7 +216,7 @@ class FileEngine:
         return result
 
     def _prepared_at_once(
-        self, log: SessionLog | None, prepare: Prepare[T], complete: bool
+        self, log: SessionLog | None, prepare: Prepare[Q, T], request: Q, complete: bool
     ) -> Change[T] | T | None:
         """Prepare a change in the event loop. None: something would have to be waited for."""
         if log is None or (complete and not log.complete) or not log.lock.acquire(blocking=False):
@@ -216,7 +226,7 @@ class FileEngine:
             # What is done to the whole history depends on what the whole file says.
             if not log.is_current(None if complete else moment) or log.may_be_over():
                 return None
-            return prepare(log, False, moment)
+            return prepare(log, request, False, moment)
         except OSError:
             return None
         finally:
@@ -228,11 +238,11 @@ class FileEngine:
             self._gathering_since = formats.present()
         return self._gathering_since
 
-    def _prepare(self, session_id: str, prepare: Prepare[T], complete: bool) -> Change[T] | T:
+    def _prepare(self, session_id: str, prepare: Prepare[Q, T], request: Q, complete: bool) -> Change[T] | T:
         log = self._store.find(session_id)
         with log.lock:
             log.refresh(repair=True, complete=complete)
-            prepared = prepare(log, True, formats.present())
+            prepared = prepare(log, request, True, formats.present())
         if prepared is None:
             raise RuntimeError("nothing was prepared")
         return prepared
@@ -244,7 +254,7 @@ class FileEngine:
             result = await self._run(what, lambda: self._apply(change))
         else:
             try:
-                result = self._apply(change)
+                result = self._apply(change, JUST_NOW)
             except OSError as error:
                 raise paths.storage_error(what, error) from error
             finally:
@@ -252,9 +262,9 @@ class FileEngine:
         self._store.changed(change.log)
         return result
 
-    def _apply(self, change: Change[T]) -> T:
+    def _apply(self, change: Change[T], moment: object = None) -> T:
         self._store.lock.check()
-        return change.log.apply(change)
+        return change.log.apply(change, moment)
 
     @contextlib.asynccontextmanager
     async def _alone(self, locks: KeyedLocks, name: str) -> AsyncIterator[None]:

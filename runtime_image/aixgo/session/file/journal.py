@@ -21,6 +21,7 @@ from aixgo.errors import AixgoError
 from aixgo.session.file import paths, wal
 from aixgo.session.file.pace import DiskPace
 from aixgo.session.file.replay import replay
+from aixgo.session.file.sight import JUST_NOW
 from aixgo.session.validation import MAX_NAME_BYTES
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Journal:
     def commit(self, changes: Sequence[Change[Any]]) -> None:
         """Make changes durable and visible. Each of them then has its result or its error."""
         with self._lock:
-            self._commit(changes, mend=True)
+            self._commit(changes, object(), mend=True)
 
     def commit_at_once(self, changes: Sequence[Change[Any]]) -> bool:
         """Make changes as :meth:`commit` does, if the disk is fast and nothing else has to be done for them.
@@ -112,7 +113,7 @@ class Journal:
                 if not change.log.lock.acquire(blocking=False):  # somebody reads the session
                     return False
                 held.append(change.log.lock)
-            self._commit(changes, mend=False)  # mending could take long
+            self._commit(changes, JUST_NOW, mend=False)  # mending could take long
         finally:
             for lock in held:
                 lock.release()
@@ -155,7 +156,7 @@ class Journal:
 
     # -- under the lock ----------------------------------------------------------------------------------
 
-    def _commit(self, changes: Sequence[Change[Any]], *, mend: bool) -> None:
+    def _commit(self, changes: Sequence[Change[Any]], moment: object, *, mend: bool) -> None:
         try:
             self._check_lock()
             places = self._log(changes, mend=mend)
@@ -166,12 +167,16 @@ class Journal:
         failed: list[_Place] = []
         for change, place in zip(changes, places, strict=True):
             try:
-                change.result = change.log.apply(change)
+                change.result = change.log.apply(change, moment)
             except Exception as error:  # noqa: BLE001 - whoever waits for the change gets it
                 change.error = error
                 failed.append(place)
             else:
-                self._dirty.setdefault(change.log.key, []).append(place)
+                known = self._dirty.get(change.log.key)
+                if known is None:
+                    self._dirty[change.log.key] = [place]
+                else:
+                    known.append(place)
                 if change.creates:
                     self._created.add(change.log.agent_name)
         if failed:

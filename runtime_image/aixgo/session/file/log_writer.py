@@ -17,7 +17,7 @@ from aixgo.errors import (
 from aixgo.identifiers import new_id
 from aixgo.session import formats, positions
 from aixgo.session.file import legacy, paths, salvage, tail
-from aixgo.session.file.change import Change, R
+from aixgo.session.file.change import Change, NewMessages, OtherChange, R
 from aixgo.session.file.log_content import LogContent
 from aixgo.session.file.sight import LOOK_AGAIN, Stamp, Written, earliest_time, stamp_of
 from aixgo.session.file.wal import Names
@@ -69,9 +69,8 @@ class SessionLog(LogContent):
         key = append.idempotency_key
         if not append.messages or (key is not None and key in index.turns):
             return self._record(index)
-        now, timestamp = moment
-        lines = self._adoption_lines(index)
-        adopts = bool(lines)
+        timestamp = moment[1]
+        lines = [] if index.session is not None else [self._adoption(index)]
         parent_id, _, chain = index.tip()
         count = len(append.messages)
         alone = count == 1 and key is None  # else the id is that of the turn
@@ -80,7 +79,7 @@ class SessionLog(LogContent):
         size, position_at = index.size + (_size(lines) if lines else 0), index.position_at
         added: list[tuple[str, int, int, str]] = []
         for number, message in enumerate(append.messages, 1):
-            if number == count and size - position_at >= tail.SPACING and not adopts:
+            if number == count and size - position_at >= tail.SPACING and index.session is not None:
                 position_at = size
                 position = index.position().after(count - 1, chain)
                 lines.append(positions.position_entry(new_id(), parent_id, timestamp, position))
@@ -92,25 +91,28 @@ class SessionLog(LogContent):
             begin, size = size, size + len(line) + 1
             added.append((entry_id, begin, size, chain))
             parent_id = entry_id
+        change = NewMessages(self, index.size, _joined(lines), self._stamp is None)
+        change.append, change.index, change.moment = append, index, moment[0]
+        change.added, change.position_at = added, position_at
+        return change
 
-        def finish() -> SessionRecord:
-            self._index = index
-            if adopts:
-                self._adopt(index)
-            first_node, leaf_before = index.node_count, index.leaf
-            for entry_id, begin, end, chain in added:
-                index.add_chained(entry_id, index.leaf, begin, end, chain)
-            recent = self.recent.get(self.key, index)
-            if recent is not None and recent.place == leaf_before:  # the next turn need not read them
-                recent.add(append.messages, index.leaf, size - index.size)
-                self.recent.keep(self.key, recent)
-            if key is not None:
-                index.turns[key] = (first_node, count)
-            index.position_at = position_at
-            index.appended(now, size)
-            return self._record(index)
-
-        return self._change(lines, finish)
+    def appended(self, change: NewMessages) -> SessionRecord:
+        """Take note of messages that are in the file now, and return the session."""
+        append, index = change.append, change.index
+        self._index = index
+        if index.session is None:
+            self._adopt(index)
+        first_node, leaf_before = index.node_count, index.leaf
+        size = change.begin + len(change.data)
+        index.appended(change.added, change.moment, size)
+        recent = self.recent.get(self.key, index)
+        if recent is not None and recent.place == leaf_before:  # the next turn need not read them
+            recent.add(append.messages, index.leaf, size - change.begin)
+            self.recent.keep(self.key, recent)
+        if append.idempotency_key is not None:
+            index.turns[append.idempotency_key] = (first_node, len(append.messages))
+        index.position_at = change.position_at
+        return self._record(index)
 
     def prepare_checkpoint(
         self, checkpoint_id: str, metadata: dict[str, Any], moment: Moment
@@ -293,9 +295,7 @@ class SessionLog(LogContent):
                 paths.truncate(fd, size, durable=self._durable)
 
     def _change(self, lines: list[bytes], finish: Callable[[], R]) -> Change[R]:
-        data = lines[0] + b"\n" if len(lines) == 1 else b"\n".join([*lines, b""])
-        formats.check_batch(len(data))
-        return Change(self, self._index.size, data, finish, creates=self._stamp is None)
+        return OtherChange(self, self._index.size, _joined(lines), self._stamp is None, finish)
 
     def delete(self) -> None:
         """Remove the log. What is beside it is the store's business."""
@@ -341,6 +341,13 @@ class SessionLog(LogContent):
 
     def _adopt(self, index: LogIndex) -> None:
         index.session = self._adopted_session(index)
+
+
+def _joined(lines: list[bytes]) -> bytes:
+    """Return lines as they stand in a file. Raises InvalidMessageError: they are too much for one commit."""
+    data = lines[0] + b"\n" if len(lines) == 1 else b"\n".join([*lines, b""])
+    formats.check_batch(len(data))
+    return data
 
 
 def _size(lines: list[bytes]) -> int:

@@ -55,17 +55,22 @@ class _Patience(threading.local):
 _patience = _Patience()
 
 
-@contextlib.contextmanager
-def without_waiting(most: int) -> Iterator[None]:
+class without_waiting:  # noqa: N801 - read as a word in a `with` statement
     """Read, inside the block, only what is in the page cache, and up to ``most`` bytes.
 
     Raises:
         WouldWaitError: something else was to be read, or somebody else opens a directory.
     """
-    _patience.left = most
-    try:
-        yield
-    finally:
+
+    __slots__ = ("_most",)
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+
+    def __enter__(self) -> None:
+        _patience.left = self._most
+
+    def __exit__(self, *_: object) -> None:
         _patience.left = None
 
 

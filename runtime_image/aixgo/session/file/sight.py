@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from aixgo.session.file import paths
 
+#: The moment of whoever has not let go of the event loop since it looked.
+JUST_NOW: Final = object()
 #: Seconds after which a writer looks at the times of a file again.
 LOOK_AGAIN: Final = 0.02
 #: Nanoseconds: the clock that files get their times from stands still for no longer.
@@ -68,8 +70,8 @@ class Sight:
         #: Whether files get their times from the clock of this machine. None: not known.
         self.clock_is_ours: bool | None = None
         self._numbers = itertools.count(1)
-        #: By agent: the times of its directory, and the number that they have.
-        self._seen: dict[str, tuple[tuple[int, int], int]] = {}
+        #: By agent: the time of its directory, and the number that it has.
+        self._seen: dict[str, tuple[int, int]] = {}
         #: The last question and its answer.
         self._last: tuple[object, str, int] = (None, "", 0)
 
@@ -78,13 +80,14 @@ class Sight:
 
         Args:
             agent_name: The agent.
-            moment: What was found out in this moment is not asked again.
+            moment: What was found out in this moment is not asked again. :data:`JUST_NOW`: nor is what was
+                found out last.
 
         Returns:
             0 if that cannot be said.
         """
         last = self._last
-        if moment is not None and last[0] is moment and last[1] == agent_name:
+        if moment is not None and (moment is JUST_NOW or last[0] is moment) and last[1] == agent_name:
             return last[2]
         number = self._look(agent_name)
         self._last = (moment, agent_name, number)
@@ -98,13 +101,14 @@ class Sight:
             status = os.fstat(fd)
         except OSError:
             return 0
-        times = (status.st_mtime_ns, status.st_ctime_ns)
+        # Whatever is done to a directory sets both times.
+        changed = status.st_ctime_ns
         seen = self._seen.get(agent_name)
-        if seen is not None and seen[0] == times:
+        if seen is not None and seen[0] == changed:
             return seen[1]
-        # What changes next could get the very same times, on file systems and kernels that count in ticks.
-        if not status.st_nlink or time.time_ns() - max(times) < _TICK:
+        # What changes next could get the very same time, on file systems and kernels that count in ticks.
+        if not status.st_nlink or time.time_ns() - changed < _TICK:
             return 0
         number = next(self._numbers)
-        self._seen[agent_name] = (times, number)
+        self._seen[agent_name] = (changed, number)
         return number

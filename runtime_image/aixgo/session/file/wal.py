@@ -39,6 +39,8 @@ _SLOT: Final = 2048
 _HEAD: Final = struct.Struct("<IIQQHHB3x")
 _CRC: Final = struct.Struct("<I")
 HEAD_SIZE: Final = _CRC.size + _HEAD.size
+#: By what is left over.
+_PADDING: Final = [bytes(-size % ALIGNMENT) for size in range(ALIGNMENT)]
 #: The file is filled this many bytes at a time.
 _CHUNK: Final = 1 << 20
 _GROWTH: Final = 256 * 1024
@@ -86,10 +88,11 @@ class Names:
 
 def encode_record(kind: Kind, names: Names, offset: int, data: bytes, epoch: int) -> bytes:
     """Return a record as it stands in the file, padded to the alignment."""
+    size, text = len(data), names.text
     crc = zlib.crc32(data, names.crc)
-    head = _HEAD.pack(crc, len(data), epoch, offset, names.agent_size, names.session_size, kind)
-    padding = -(HEAD_SIZE + len(names.text) + len(data)) % ALIGNMENT
-    return b"".join((_CRC.pack(zlib.crc32(head)), head, names.text, data, bytes(padding)))
+    head = _HEAD.pack(crc, size, epoch, offset, names.agent_size, names.session_size, kind)
+    padding = _PADDING[(HEAD_SIZE + len(text) + size) % ALIGNMENT]
+    return b"".join((_CRC.pack(zlib.crc32(head)), head, text, data, padding))
 
 
 def void_head(size: int, epoch: int) -> bytes:
