@@ -44,6 +44,7 @@ soak: prerequisites ## long forms of the fault tests: hundreds of kills and cuts
 	@$(PY) -m tests.soak.redis_faults --rounds 20
 	@$(PY) -m tests.soak.operator_crashes
 	@$(PY) -m tests.soak.runtime_rotation --seconds 600
+	@$(PY) -m tests.soak.cluster_drain --seconds 60
 
 generate: setup ## CRDs, gRPC code and tables in docs from their sources
 	@$(PY) runtime_image/proto/generate.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import socket
 from collections.abc import AsyncIterator
 
@@ -12,6 +13,8 @@ from aixgo.session import current_session
 
 #: Seconds between two parts of a stream.
 TICK = 0.25
+#: What a call of `burn` computes: some ten milliseconds.
+ROUNDS = 100_000
 
 
 async def where(message: Message) -> str:
@@ -32,3 +35,9 @@ async def count(message: Message) -> str:
     """Say how many messages there were before this one."""
     del message
     return str(len(await current_session().get_messages()))
+
+
+async def burn(message: Message) -> str:
+    """Use the CPU for a moment."""
+    await asyncio.to_thread(hashlib.pbkdf2_hmac, "sha256", b"password", b"salt", ROUNDS)
+    return text_of(message)

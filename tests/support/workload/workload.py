@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.support import manifests
 from tests.support.cluster.commands import CommandError
-from tests.support.waiting import wait_until
 from tests.support.workload import pod_agents, pod_caller
 
 if TYPE_CHECKING:
     from tests.support.installation import Installation
     from tests.support.manifests import Manifest
+
+#: Calls that show that an agent is called all the time.
+ENOUGH = 20
 
 _FILES = "/opt/workload"
 _CONFIG_MAP = "workload"
@@ -77,7 +80,7 @@ class Workload:
             "volumeMounts": [mount],
         }
         env = [{"name": "PYTHONPATH", "value": _FILES}, *spec.pop("env", [])]
-        return manifests.runtime(self.namespace, name, **ours, env=env, **spec)
+        return manifests.runtime(self.namespace, name, **(ours | spec), env=env)
 
     def agent(self, runtime: str, function: str, /, **spec: Any) -> Manifest:
         """Agent ``<runtime>-<function>``: one of our functions."""
@@ -134,8 +137,9 @@ class Workload:
 
     def call(self, runtime: str, function: str, *, workers: int) -> None:
         """Let so many workers call an agent again and again over each of the runtime's two addresses."""
-        for kind, address in self._addresses(runtime).items():
-            wanted = {"kind": f"{runtime} {function} by {kind}", "function": function, "count": workers}
+        for by, address in self._addresses(runtime).items():
+            kind = self._kind(runtime, function, by)
+            wanted = {"kind": kind, "function": function, "count": workers}
             self._tell("calls", runtime, address, wanted)
 
     def stream(self, runtime: str, seconds: float, *, every: float) -> None:
@@ -180,18 +184,25 @@ class Workload:
         """Let the kubelet look at once for new certificates of the caller, as it does each minute or so."""
         self.kubectl("annotate", "--overwrite", "pod", _CALLER, f"refresh={mark}")
 
-    def wait_answered(self, *runtimes: str, more: int = 20) -> None:
-        """Wait until so many more calls of each kind to the runtimes are answered."""
+    def wait_answered(self, *runtimes: str, function: str = "where", timeout: float = 60.0) -> None:
+        """Wait until more calls of an agent of each of the runtimes are answered, over either address."""
+        wanted = {
+            self._kind(runtime, function, by) for runtime in runtimes for by in self._addresses(runtime)
+        }
         before = self.account()["answered"]
+        end = time.monotonic() + timeout
+        while True:
+            account = self.account()
+            more = {kind: account["answered"].get(kind, 0) - before.get(kind, 0) for kind in wanted}
+            if all(number >= ENOUGH for number in more.values()):
+                return
+            if time.monotonic() > end:
+                said = f"answered: {more}, failed: {account['failures'][:10]}"
+                raise AssertionError(f"not {ENOUGH} more calls within {timeout:.0f} s: {said}")
+            time.sleep(0.3)
 
-        def done() -> bool:
-            now = self.account()["answered"]
-            kinds = [kind for kind in now if kind.split()[0] in runtimes]
-            reached = {kind.split()[0] for kind in kinds}
-            enough = all(now[kind] - before.get(kind, 0) >= more for kind in kinds)
-            return reached == set(runtimes) and enough
-
-        wait_until(done, f"calls to {', '.join(runtimes)} are answered", timeout=60, every=0.3)
+    def _kind(self, runtime: str, function: str, by: str) -> str:
+        return f"{runtime} {function} by {by}"
 
     def _addresses(self, runtime: str) -> dict[str, str]:
         host = f"{self.namespace}.svc.cluster.local:50051"
