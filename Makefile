@@ -43,6 +43,7 @@ soak: prerequisites ## long forms of the fault tests: hundreds of kills and cuts
 	@$(PY) -m tests.soak.file_crashes --rounds 200
 	@$(PY) -m tests.soak.redis_faults --rounds 20
 	@$(PY) -m tests.soak.operator_crashes
+	@$(PY) -m tests.soak.operator_histories --seconds 600
 	@$(PY) -m tests.soak.runtime_rotation --seconds 600
 	@$(PY) -m tests.soak.cluster_drain --seconds 60
 

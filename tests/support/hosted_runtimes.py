@@ -259,7 +259,9 @@ def _with_ports_of(pod: HostedPod, files: dict[str, bytes]) -> dict[str, bytes]:
     if "runtime.json" not in files:
         return files
     document = json.loads(files["runtime.json"])
-    document["grpc"]["port"], document["admin"]["port"] = 0, pod.admin_port
+    # Somebody may have written anything into it.
+    document.setdefault("grpc", {})["port"] = 0
+    document.setdefault("admin", {})["port"] = pod.admin_port
     return {**files, "runtime.json": json.dumps(document).encode()}
 
 

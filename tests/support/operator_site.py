@@ -46,7 +46,7 @@ WORDS, LOGIN = "words", "login"
 NEVER = 10**9
 #: Looks at the cluster that have to find nothing new until it counts as settled, and seconds between them.
 _QUIET_LOOKS, _LOOK_SECONDS = 5, 0.4
-SETTLE_SECONDS = 90.0
+SETTLE_SECONDS = 180.0
 
 
 class _Looks(Metrics):

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import logging
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from aixgo_operator.api.constants import (
+    ANNOTATION_ROTATE,
     CA_SECRET_NAME,
     LABEL_COMPONENT,
     LABEL_MANAGED_BY,
@@ -25,6 +27,7 @@ from aixgo_operator.api.constants import (
     ConditionType,
     Reason,
 )
+from aixgo_operator.domain.conditions import timestamp
 from aixgo_operator.domain.observation import CertificateObservation
 from aixgo_operator.domain.problem import Problem
 from aixgo_operator.kube.errors import AlreadyExistsError
@@ -36,7 +39,7 @@ from aixgo_operator.pki.issue import LeafRequest, issue_leaf
 from aixgo_operator.pki.renewal import Issue, Keep, decide
 from aixgo_operator.pki.rotation import Rotation
 from aixgo_operator.reconcile.referenced import secret_data, version_of
-from aixgo_operator.render.secrets import KeyMaterial
+from aixgo_operator.render.secrets import TLS_TYPE, KeyMaterial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -52,6 +55,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MOST_KEPT: Final = 20_000
+_LABELS: Final = {
+    LABEL_PART_OF: PART_OF,
+    LABEL_MANAGED_BY: MANAGED_BY,
+    LABEL_COMPONENT: "certificate-authority",
+}
+_RESTORED: Final = (
+    "the Secret was deleted and is restored: nobody has to trust anybody else. To replace the authority,"
+    f" change the annotation {ANNOTATION_ROTATE}"
+)
+_LOST: Final = (
+    "the Secret with the authority that signed the certificates in use was gone, and nobody knows its key: a"
+    " new one is made. Calls between pods that have loaded their new files and others fail until all have:"
+    " CertificatesReady says which"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +98,8 @@ class CertificateKeeper:
         self._cache = cache
         self._settings = settings
         self._now = now
-        self._authority: tuple[str, Rotation] | None = None
+        #: Version and labels of the Secret, and what is in it.
+        self._authority: tuple[str, dict[str, str], Rotation] | None = None
         self._creating = asyncio.Lock()
         #: What was decided of a Secret of a version, for a request and an authority.
         self._kept: dict[ObjectKey, tuple[tuple[str, LeafRequest, bytes], Keep]] = {}
@@ -89,10 +107,16 @@ class CertificateKeeper:
     async def authority(self) -> Rotation:
         """Return the authority in Secret ``aixgo-ca``, after creating it if there is none.
 
+        One that somebody has deleted is restored as this process knows it: pods trust it. Where no process
+        knows it any more, there is a new one, and Events and conditions say what that means.
+
         Raises:
             PKIError: the Secret is there and cannot be used. It is never replaced: that would cut off every
             pod. ApiError: the Secret can be neither read nor created.
         """
+        return self._remember(await self._find_or_create())
+
+    async def _find_or_create(self) -> Manifest:
         namespace = self._settings.operator_namespace
         stored = self._cache.find(SECRETS, namespace, CA_SECRET_NAME)
         if stored is None:
@@ -102,10 +126,14 @@ class CertificateKeeper:
                     stored = await self._client.get(SECRETS, namespace, CA_SECRET_NAME)
                 if stored is None:
                     stored = await self._create()
+        return stored
+
+    def _remember(self, stored: Manifest) -> Rotation:
         version = version_of(stored)
         if self._authority is None or self._authority[0] != version:
-            self._authority = (version, Rotation.from_secret(secret_data(stored)))
-        return self._authority[1]
+            labels = dict(stored["metadata"].get("labels") or {})
+            self._authority = (version, labels, Rotation.from_secret(secret_data(stored)))
+        return self._authority[2]
 
     async def leaf(self, key: ObjectKey, request: LeafRequest, *, first: bool = False) -> Leaf:
         """Return the certificate for the Secret ``key``: the one in there if it will do, else a new one.
@@ -145,23 +173,24 @@ class CertificateKeeper:
 
     async def _create(self) -> Manifest:
         namespace = self._settings.operator_namespace
-        authority = InstallationAuthority.create(
-            now=self._now(), duration=timedelta(seconds=self._settings.ca_duration_seconds)
-        )
+        lost = self._authority
+        if lost is None:
+            lifetime = timedelta(seconds=self._settings.ca_duration_seconds)
+            data = InstallationAuthority.create(now=self._now(), duration=lifetime).to_secret()
+            labels = _LABELS
+        else:
+            _, labels, rotation = lost
+            data = rotation.to_secret()
         manifest = {
             "apiVersion": SECRETS.api_version,
             "kind": SECRETS.kind,
             "metadata": {
                 "name": CA_SECRET_NAME,
                 "namespace": namespace,
-                "labels": {
-                    LABEL_PART_OF: PART_OF,
-                    LABEL_MANAGED_BY: MANAGED_BY,
-                    LABEL_COMPONENT: "certificate-authority",
-                },
+                "labels": labels,
             },
             "type": "Opaque",
-            "data": {key: base64.b64encode(value).decode() for key, value in authority.to_secret().items()},
+            "data": {key: base64.b64encode(value).decode() for key, value in data.items()},
         }
         try:
             stored = await self._client.create(manifest)
@@ -172,10 +201,24 @@ class CertificateKeeper:
             return found
         log.info("certificate authority created", extra={"secret": f"{namespace}/{CA_SECRET_NAME}"})
         self._cache.put(stored)
+        if lost is not None:
+            await self._warn(stored, "AuthorityRestored", _RESTORED)
+        elif any(secret.get("type") == TLS_TYPE for secret in self._cache.all_of(SECRETS.kind)):
+            await self._warn(stored, "AuthorityLost", _LOST)
         return stored
 
+    async def _warn(self, stored: Manifest, reason: str, message: str) -> None:
+        await self._client.create_event(
+            stored,
+            kind="Warning",
+            reason=reason,
+            message=message,
+            timestamp=timestamp(self._now()),
+            name=f"{CA_SECRET_NAME}.{stored['metadata']['uid']}",
+        )
+
     async def look(self) -> Manifest | None:
-        """Return Secret ``aixgo-ca`` as it is now; None if there is none. Raises ApiError.
+        """Return Secret ``aixgo-ca`` as it is now; None if there is none, and never was. Raises ApiError.
 
         Where the operator's namespace is not watched, nothing else tells of a change by somebody else.
         """
@@ -183,9 +226,12 @@ class CertificateKeeper:
         stored = await self._client.get(SECRETS, *where)
         if stored is not None:
             self._cache.put(stored)
-        elif (known := self._cache.find(SECRETS, *where)) is not None:
+            with contextlib.suppress(PKIError):  # whoever needs it is told
+                self._remember(stored)
+            return stored
+        if (known := self._cache.find(SECRETS, *where)) is not None:
             self._cache.discard(known)
-        return stored
+        return None if self._authority is None else await self._find_or_create()
 
     async def store(self, stored: Manifest, rotation: Rotation, annotations: Mapping[str, str]) -> Manifest:
         """Write the next step of a change in place of ``stored``.
@@ -197,6 +243,7 @@ class CertificateKeeper:
         data = {key: base64.b64encode(value).decode() for key, value in rotation.to_secret().items()}
         answer = await self._client.replace(stored | {"metadata": metadata, "data": data})
         self._cache.put(answer)
+        self._remember(answer)
         return answer
 
 
