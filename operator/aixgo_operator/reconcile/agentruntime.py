@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 
@@ -20,6 +20,7 @@ from aixgo_operator.api.constants import (
 from aixgo_operator.api.v1alpha1 import AgentRuntime
 from aixgo_operator.domain import naming
 from aixgo_operator.domain.observation import RuntimeObservation
+from aixgo_operator.domain.pod_trouble import troubles
 from aixgo_operator.domain.resolve import resolve_runtime
 from aixgo_operator.domain.status import agent_status, runtime_status
 from aixgo_operator.kube.apply import ApplyResult
@@ -37,7 +38,7 @@ from aixgo_operator.reconcile.observe import (
 )
 from aixgo_operator.reconcile.pace import next_look
 from aixgo_operator.reconcile.referenced import secret_data
-from aixgo_operator.reconcile.status import condition, is_ready, is_untold
+from aixgo_operator.reconcile.status import condition, is_on_the_way, is_ready, is_untold
 from aixgo_operator.reconcile.sync import sync_pods
 from aixgo_operator.reconcile.workqueue import Requeue
 from aixgo_operator.render.manifests import render_runtime
@@ -55,6 +56,9 @@ if TYPE_CHECKING:
     from aixgo_operator.reconcile.context import Context
 
 log = logging.getLogger(__name__)
+
+#: How long a start may take that is told only when it is over, or when there is trouble.
+_ORDINARY_START: Final = timedelta(seconds=10)
 
 
 @dataclass(slots=True)
@@ -113,9 +117,7 @@ async def reconcile_runtime(context: Context, key: Key) -> Requeue:
     observation = await _observe(context, resolved, references, rendered, certificates)
     if applied.refused:
         observation = replace(observation, reconcile_error=describe(*applied.refused), stuck=True)
-    # Pods that are just being made have nothing to say of their agents: the next look is soon.
-    new = applied.wrote(DEPLOYMENTS.kind) and not applied.refused
-    settled = await _conclude(context, manifest, resolved, observation, new=new)
+    settled = await _conclude(context, manifest, resolved, observation, patient=_is_patient(context, key))
     if applied.refused:
         raise applied.refused[0]  # told already; the queue tries again with growing pauses
     return _requeue(context, key, settled=settled and not applied.waiting, due=certificates.due)
@@ -290,14 +292,15 @@ async def _conclude(
     resolved: ResolvedRuntime,
     observation: RuntimeObservation,
     *,
-    new: bool = False,
+    patient: bool = False,
 ) -> bool:
     """Write the statuses; tell whether everything is as it should be.
 
-    ``new``: what has no problem keeps the default status, which says Pending, until next time.
+    ``patient``: what is just on its way keeps the default status, which says Pending, until next time.
     """
     now, settings = context.now(), context.settings
     runtime = resolved.runtime
+    patient = patient and not troubles(observation.pods)
     # The agents first: a runtime that says it is done has agents that say so too.
     settled = True
     for item in resolved.agents:
@@ -307,26 +310,16 @@ async def _conclude(
         verdict = agent_status(
             item, resolved, observation, settings, previous=agent.get("status") or {}, now=now
         )
-        if not (new and is_untold(agent) and item.config is not None and not item.problems):
+        if not (patient and is_untold(agent) and is_on_the_way(verdict)):
             await context.status.write(agent, verdict)
         settled = settled and (is_ready(verdict) or item.config is None)
     current = context.cache.get((KIND_AGENT_RUNTIME, runtime.namespace, runtime.name)) or manifest
     status = runtime_status(resolved, observation, settings, previous=current.get("status") or {}, now=now)
-    if not (new and is_untold(current) and not _problems(resolved, observation)):
+    if not (patient and is_untold(current) and is_on_the_way(status)):
         await context.status.write(current, status)
     if runtime.spec.session_backend_ref is not None:
         _tell_backend(context, runtime, observation)
     return settled and is_ready(status)
-
-
-def _problems(resolved: ResolvedRuntime, observation: RuntimeObservation) -> bool:
-    """Whether there is more to say than that it is on its way."""
-    certificate = observation.certificate
-    return bool(
-        resolved.problems
-        or observation.reconcile_error is not None
-        or (certificate is not None and certificate.problem is not None)
-    )
 
 
 def _tell_backend(context: Context, runtime: AgentRuntime, observation: RuntimeObservation) -> None:
@@ -342,12 +335,20 @@ def _tell_backend(context: Context, runtime: AgentRuntime, observation: RuntimeO
         context.enqueue(Key(KIND_SESSION_BACKEND, *backend), context.settings.probe_interval_seconds)
 
 
+def _is_patient(context: Context, key: Key) -> bool:
+    """Whether an ordinary start may still be under way: nobody needs to hear of every step of it."""
+    since = context.unsettled.get(key)
+    return since is None or context.now() - since < _ORDINARY_START
+
+
 def _requeue(context: Context, key: Key, *, settled: bool, due: datetime | None) -> Requeue:
     attempts = 0 if settled else context.attempts.get(key, 0) + 1
     if settled:
         context.attempts.pop(key, None)
+        context.unsettled.pop(key, None)
     else:
         context.attempts[key] = attempts
+        context.unsettled.setdefault(key, context.now())
     return next_look(
         settled=settled,
         attempts=max(attempts - 1, 0),
@@ -361,3 +362,4 @@ def _requeue(context: Context, key: Key, *, settled: bool, due: datetime | None)
 def _forget(context: Context, key: Key) -> None:
     context.seen.pop((key.namespace, key.name), None)
     context.attempts.pop(key, None)
+    context.unsettled.pop(key, None)

@@ -25,7 +25,11 @@ async def test_its_agents_are_looked_at_again() -> None:
     cache.put(agent("a", "gone"))
     cache.put(agent("b", "other"))
     context: Any = SimpleNamespace(
-        cache=cache, seen={}, attempts={}, enqueue=lambda key, delay: queued.append((key, delay))
+        cache=cache,
+        seen={},
+        attempts={},
+        unsettled={},
+        enqueue=lambda key, delay: queued.append((key, delay)),
     )
     await reconcile_runtime(context, Key("AgentRuntime", "n", "gone"))
     assert queued == [(Key("Agent", "n", "a"), 0.0)]
