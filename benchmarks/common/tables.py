@@ -73,6 +73,23 @@ def goal_lines(verdicts: list[Verdict]) -> list[str]:
     return lines
 
 
+def head_lines(title: str, about: dict[str, Any], verdicts: list[Verdict]) -> list[str]:
+    """Return how a report begins: what it is of, how it was measured, how the goals went."""
+    return [f"# {title}", "", *about_lines(about), "", "## Goals", "", *goal_lines(verdicts), ""]
+
+
+def operation_lines(
+    results: Results, operation: str, columns: Sequence[tuple[str, str]], *, rows: str = "row"
+) -> list[str]:
+    """Return the table of an operation: a line per row, a column (title and number) each."""
+    lines = [f"| {rows} | " + " | ".join(title for title, _ in columns) + " |"]
+    lines.append("|---" * (len(columns) + 1) + "|")
+    for row in results.rounds.get(operation, {}):
+        cells = [cell(results, operation, row, number) for _, number in columns]
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def cell(results: Results, operation: str, row: str, number: str) -> str:
     """Return one number of an operation of a row."""
     if f"{row}: {operation}" in results.errors:
@@ -82,8 +99,10 @@ def cell(results: Results, operation: str, row: str, number: str) -> str:
 
 
 def spread_text(values: list[float]) -> str:
-    """Return ``median (min..max)``."""
+    """Return ``median (min..max)``, or the one value that there is."""
     median, low, high = spread(values)
+    if len(values) == 1:
+        return short(median)
     return f"{short(median)} ({short(low)}..{short(high)})"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 import tempfile
 from importlib.metadata import version
@@ -15,11 +14,8 @@ from benchmarks.common.goals import judge
 from benchmarks.common.machine import ROOT, about_machine, load, say
 from benchmarks.common.results import Results
 from benchmarks.operator.goals import goals
-from benchmarks.operator.measure import Installation
 from benchmarks.operator.report import CHART, markdown
-from benchmarks.operator.world import World
-from tests.support.cluster.control_plane import ControlPlane
-from tests.support.crds import apply_crds
+from benchmarks.operator.site import measured
 
 _LIBRARIES = ("kopf", "kubernetes", "aiohttp", "pydantic", "uvloop")
 
@@ -47,13 +43,8 @@ def main() -> int:
     }
     results = Results()
     for agents in (small, arguments.agents):
-        with (
-            ControlPlane() as plane,
-            tempfile.TemporaryDirectory(dir=arguments.out, prefix="logs-") as folder,
-        ):
-            apply_crds(plane)
-            installation = Installation(plane, World(agents), Path(folder), {})
-            for step, numbers in asyncio.run(installation.measure(steady=arguments.steady)).items():
+        with tempfile.TemporaryDirectory(dir=arguments.out, prefix="logs-") as folder:
+            for step, numbers in measured(agents, Path(folder), steady=arguments.steady).items():
                 results.add(step, str(agents), numbers)
     now(about)
     verdicts = judge(goals(str(small), str(arguments.agents)), results)

@@ -1,7 +1,9 @@
-"""Stands in for kubelets: ``python -m benchmarks.operator.pods KUBECONFIG``.
+"""Stands in for scheduler and kubelet: ``python -m benchmarks.operator.pods KUBECONFIG``.
 
-Makes every pod of ours Running and Ready at a loopback address of its own, and answers there on the admin
-port: what a runtime would say that serves the configuration and the certificate that are in the cluster.
+Binds every pod of ours to a node that lives, makes it Running and Ready at an address of its own, and answers
+there on the admin port: what a runtime would say that serves the configuration and the certificate that are
+in the cluster. For pods without a node or at loopback addresses, the endpoint controllers would fail and try
+again for ever.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
@@ -19,7 +22,7 @@ from tests.support.kubelet import ready_status, serving
 from aixgo.contract import AdminConfig, RuntimeConfig
 from aixgo_operator.api.constants import LABEL_RUNTIME
 from aixgo_operator.domain import naming
-from aixgo_operator.kube.resources import CONFIG_MAPS, PODS, SECRETS
+from aixgo_operator.kube.resources import CONFIG_MAPS, LEASES, PODS, SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +32,10 @@ if TYPE_CHECKING:
 _PORT: Final = AdminConfig().port
 #: Pods that are made ready at a time.
 _AT_A_TIME: Final = 8
+_NODE: Final = "node"
+_NODE_LEASES: Final = "kube-node-lease"
+#: Seconds between two signs of life of the node; it counts as lost after 50.
+_BEAT: Final = 10.0
 
 
 class Pods:
@@ -40,14 +47,14 @@ class Pods:
         self._answers: dict[tuple[str, str], tuple[tuple[str, str], bytes]] = {}
         self._known: set[str] = set()
         self._limit = asyncio.Semaphore(_AT_A_TIME)
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Play until cancelled."""
-        async with asyncio.TaskGroup() as group:
+        """Play until cancelled. Raises ExceptionGroup when something goes wrong."""
+        async with asyncio.TaskGroup() as self._group:
+            self._group.create_task(self._live())
             for resource in (CONFIG_MAPS, SECRETS):
-                group.create_task(self._api.watch(resource, self._keeper(resource.kind), OURS))
-            group.create_task(self._api.watch(PODS, self._pod, OURS))
+                self._group.create_task(self._api.watch(resource, self._keeper(resource.kind), OURS))
+            self._group.create_task(self._api.watch(PODS, self._pod, OURS))
 
     def answer(self, namespace: str, runtime: str) -> bytes | None:
         """Return what a pod of a runtime says at ``/statusz``."""
@@ -78,19 +85,34 @@ class Pods:
         metadata = pod["metadata"]
         if event != "DELETED" and metadata["uid"] not in self._known and LABEL_RUNTIME in metadata["labels"]:
             self._known.add(metadata["uid"])
-            task = asyncio.create_task(self._start(pod, len(self._known)))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._group.create_task(self._start(pod, len(self._known)))
 
     async def _start(self, pod: Manifest, number: int) -> None:
         metadata = pod["metadata"]
         namespace, runtime = metadata["namespace"], metadata["labels"][LABEL_RUNTIME]
-        ip = f"127.{64 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
+        ip = f"10.{128 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
         loop = asyncio.get_running_loop()
         await loop.create_server(lambda: _Http(self, namespace, runtime), ip, _PORT)
         async with self._limit:
+            target = {"apiVersion": "v1", "kind": "Node", "name": _NODE}
+            binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": metadata["name"]}}
+            path = PODS.path(namespace, metadata["name"], "binding")
+            await self._api.send("POST", path, binding | {"target": target})
             body = {"status": ready_status(pod, ip)}
             await self._api.merge(PODS.path(namespace, metadata["name"], "status"), body)
+
+    async def _live(self) -> None:
+        """Be a node."""
+        ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": ""}
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": _NODE}}
+        await self._api.send("POST", "/api/v1/nodes", node | {"status": {"conditions": [ready]}})
+        lease = {"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": {"name": _NODE}}
+        spec = {"holderIdentity": _NODE, "leaseDurationSeconds": 40}
+        await self._api.send("POST", LEASES.path(_NODE_LEASES), lease | {"spec": spec})
+        while True:
+            renewed = {"renewTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
+            await self._api.merge(LEASES.path(_NODE_LEASES, _NODE), {"spec": renewed})
+            await asyncio.sleep(_BEAT)
 
 
 class _Http(asyncio.Protocol):
@@ -123,6 +145,8 @@ async def main(kubeconfig: Path) -> None:
         print("playing", flush=True)
         over = loop.run_in_executor(None, sys.stdin.read)
         await asyncio.wait({playing, asyncio.ensure_future(over)}, return_when=asyncio.FIRST_COMPLETED)
+        if playing.done():
+            playing.result()
         playing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await playing

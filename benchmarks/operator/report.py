@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.common.tables import Chart, about_lines, goal_lines, short
+from benchmarks.common.tables import Chart, head_lines, operation_lines
 
 if TYPE_CHECKING:
     from benchmarks.common.goals import Verdict
@@ -30,36 +30,19 @@ CHART: Final = Chart(
 
 def markdown(results: Results, verdicts: list[Verdict], about: dict[str, Any]) -> str:
     """Return the whole report."""
-    parts = [
-        "# The operator at scale",
-        "",
-        *about_lines(about),
-        "",
-        "## Goals",
-        "",
-        *goal_lines(verdicts),
-        "",
-    ]
+    parts = head_lines(CHART.title, about, verdicts)
     parts += ["Seconds; CPU in seconds (steady: per minute); memory in MB.", ""]
     for step in _STEPS:
-        parts += [f"## {step}", "", *_table(results, step, _COLUMNS + _EACH), ""]
-    parts += [
-        "## An operator that does nothing",
-        "",
-        *_table(results, "nothing", ("seconds", "cpu", "rss", "peak")),
-    ]
-    parts += ["", *_ratios(results), ""]
+        parts += [f"## {step}", "", *_table(results, step, *_COLUMNS, *_EACH), ""]
+    parts += ["## An operator that does nothing", ""]
+    parts += [*_table(results, "nothing", "seconds", "cpu", "rss", "peak"), "", *_ratios(results), ""]
     parts += ["## CPU seconds of the servers in a cold start", ""]
-    parts += _table(results, "cold", ("server cpu", "etcd cpu", "controllers cpu"))
+    parts += _table(results, "cold", "server cpu", "etcd cpu", "controllers cpu")
     return "\n".join(parts) + "\n"
 
 
-def _table(results: Results, step: str, columns: tuple[str, ...]) -> list[str]:
-    lines = ["| agents | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for row in results.rounds.get(step, {}):
-        cells = [short(value) for name in columns for value in results.column(step, row, name)[-1:]]
-        lines.append(f"| {row} | " + " | ".join(cells) + " |")
-    return lines
+def _table(results: Results, step: str, *numbers: str) -> list[str]:
+    return operation_lines(results, step, [(number, number) for number in numbers], rows="agents")
 
 
 def _ratios(results: Results) -> list[str]:

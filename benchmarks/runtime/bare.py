@@ -1,6 +1,6 @@
 """Bare grpc.aio + uvloop: the same protobuf and no runtime around it.
 
-``python -m benchmarks.runtime.bare JSON``
+``python -m benchmarks.runtime.bare JSON``; its ``threads``: whether those of gRPC are set up as the runtime's are.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection
 
 from aixgo.rpc import agent_service_pb2 as pb
 from aixgo.rpc import agent_service_pb2_grpc as pb_grpc
+from aixgo.rpc.threads import let_the_loop_go_first
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -49,7 +50,7 @@ class Echo(pb_grpc.AgentServiceServicer):
         await context.write(pb.ExecuteStreamResponse(final=pb.ExecuteResponse(output=request.input)))
 
 
-async def serve(tls: Path | None) -> None:
+async def serve(tls: Path | None, *, threads: bool) -> None:
     """Serve until killed; the port is printed when it is open."""
     server = grpc.aio.server()
     pb_grpc.add_AgentServiceServicer_to_server(Echo(), server)  # type: ignore[no-untyped-call]
@@ -63,11 +64,14 @@ async def serve(tls: Path | None) -> None:
         credentials = grpc.ssl_server_credentials([(key, certificate)], ca, require_client_auth=True)
         port = server.add_secure_port("127.0.0.1:0", credentials)
     await servicer.set("", health_pb2.HealthCheckResponse.SERVING)
+    if threads:
+        let_the_loop_go_first()
     await server.start()
     print(json.dumps({"message": "listening", "grpc_port": port}), flush=True)
     await server.wait_for_termination()
 
 
 if __name__ == "__main__":
-    directory = json.loads(sys.argv[1])["tls"]
-    uvloop.run(serve(Path(directory) if directory else None))
+    wanted = json.loads(sys.argv[1])
+    directory = wanted["tls"]
+    uvloop.run(serve(Path(directory) if directory else None, threads=wanted["threads"]))

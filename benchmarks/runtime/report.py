@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.common.tables import Chart, about_lines, cell, error_lines, goal_lines
+from benchmarks.common.tables import Chart, error_lines, head_lines, operation_lines
 from benchmarks.runtime.plan import STEPS
 
 if TYPE_CHECKING:
@@ -42,21 +42,11 @@ CHART: Final = Chart(
 
 def markdown(results: Results, verdicts: list[Verdict], about: dict[str, Any]) -> str:
     """Return the whole report."""
-    parts = ["# The runtime beside bare grpc.aio", "", *about_lines(about), ""]
-    parts += ["## Goals", "", *goal_lines(verdicts), ""]
+    parts = head_lines(CHART.title, about, verdicts)
     parts += ["Medians of the rounds, (min..max) below; microseconds unless said.", ""]
     for step in STEPS:
         columns = _STREAMS if step.kind == "tokens" else _CALLS
-        parts += [f"## {step.name}", "", *_table(results, step.name, columns), ""]
-    parts += ["## Starting a process", "", *_table(results, "start", _STARTS), ""]
+        parts += [f"## {step.name}", "", *operation_lines(results, step.name, columns), ""]
+    parts += ["## Starting a process", "", *operation_lines(results, "start", _STARTS), ""]
     parts += error_lines(results)
     return "\n".join(parts) + "\n"
-
-
-def _table(results: Results, operation: str, columns: tuple[tuple[str, str], ...]) -> list[str]:
-    lines = ["| row | " + " | ".join(title for title, _ in columns) + " |"]
-    lines.append("|---" * (len(columns) + 1) + "|")
-    for row in results.rounds.get(operation, {}):
-        cells = [cell(results, operation, row, number) for _, number in columns]
-        lines.append(f"| {row} | " + " | ".join(cells) + " |")
-    return lines

@@ -19,6 +19,8 @@ from benchmarks.runtime.agents import HISTORY
 from tests.support.redis_server import free_port
 from tests.support.runtime_process import RuntimeFiles, runtime_json
 
+from aixgo.rpc.threads import ONE_THREAD, VARIABLE
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -89,9 +91,11 @@ def aixgo_command(files: RuntimeFiles) -> list[str]:
     ]
 
 
-def bare_command(tls: Path | None = None) -> list[str]:
-    """Return the command of the bare server."""
-    return [sys.executable, "-m", "benchmarks.runtime.bare", json.dumps({"tls": str(tls) if tls else None})]
+def bare_command(tls: Path | None = None, *, threads: bool = False) -> list[str]:
+    """Return the command of the bare server; with ``threads``, gRPC's are set up as the runtime's are."""
+    wanted = json.dumps({"tls": str(tls) if tls else None, "threads": threads})
+    command = [sys.executable, "-m", "benchmarks.runtime.bare", wanted]
+    return ["env", f"{VARIABLE}={ONE_THREAD}", *command] if threads else command
 
 
 @contextmanager

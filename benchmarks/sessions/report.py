@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.common.tables import (
     Chart,
-    about_lines,
     cell,
     error_lines,
-    goal_lines,
+    head_lines,
     spread_text,
     version_lines,
 )
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from benchmarks.common.goals import Verdict
     from benchmarks.common.results import Results
 
+_TITLE = "Session stores, side by side"
 _COLUMNS = (
     ("create", "create", "p50"),
     ("append", "append", "p50"),
@@ -57,7 +57,7 @@ def chart(results: Results) -> Chart:
     """Return what the chart shows."""
     durable = [row for row, about in results.rows.items() if about["durability"].startswith("power loss (")]
     return Chart(
-        title="Session stores, side by side",
+        title=_TITLE,
         panels=(
             ("append, 1 client: p50, us", "append", "p50"),
             ("append, 32 clients: operations per second", "x32", "ops"),
@@ -72,8 +72,7 @@ def chart(results: Results) -> Chart:
 
 def markdown(results: Results, verdicts: list[Verdict], about: dict[str, Any]) -> str:
     """Return the whole report."""
-    parts = ["# Session stores, side by side", "", *about_lines(about), ""]
-    parts += ["## Goals", "", *goal_lines(verdicts), ""]
+    parts = head_lines(_TITLE, about, verdicts)
     parts += ["## Rows", "", "Medians of the rounds, (min..max) below; microseconds unless said.", ""]
     parts += [*_rows(results), "", "## Ratios per round", "", "Above 1: ours is better.", ""]
     parts += [*_ratios(results), "", "## Versions", "", *version_lines(results), ""]

@@ -5,13 +5,14 @@ The same steps as benchmarks/operator, in small: counts are exact, CPU has room 
 
 from __future__ import annotations
 
-import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
-from benchmarks.operator.measure import Installation, Numbers
-from benchmarks.operator.world import AGENTS_EACH, World
-from tests.support.cluster.control_plane import ControlPlane
-from tests.support.crds import apply_crds
+from benchmarks.operator import site
+from benchmarks.operator.world import AGENTS_EACH
+
+if TYPE_CHECKING:
+    from benchmarks.operator.measure import Numbers
 
 pytestmark = pytest.mark.apiserver
 
@@ -28,11 +29,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Numbers]:
     """Both sizes, each in a cluster of its own."""
     found: dict[int, Numbers] = {}
     for agents in (SMALL, LARGE):
-        with ControlPlane() as plane:
-            apply_crds(plane)
-            folder = tmp_path_factory.mktemp(f"operator-{agents}")
-            installation = Installation(plane, World(agents), folder, SETTINGS, quiet=1.5)
-            found[agents] = asyncio.run(installation.measure(steady=STEADY_SECONDS))
+        folder = tmp_path_factory.mktemp(f"operator-{agents}")
+        found[agents] = site.measured(agents, folder, steady=STEADY_SECONDS, settings=SETTINGS, quiet=1.5)
     return found
 
 
@@ -57,13 +55,14 @@ def test_a_secret_changes_only_what_depends_on_it(measured: dict[int, Numbers]) 
 
 
 def test_what_a_runtime_with_its_agents_costs_at_the_start(measured: dict[int, Numbers]) -> None:
-    """Seven children, a pod to tell, two statuses and an Event of its own; an Event and a status or two per
-    Agent."""
+    """Seven children, a pod to tell, a status and an Event per runtime; a status per Agent. And a second of
+    each for some whose start takes long on a busy machine.
+    """
     for agents, numbers in measured.items():
         runtimes = agents / AGENTS_EACH
-        assert numbers["cold"]["writes"] / runtimes <= 7 + 1 + 4 + 3 * AGENTS_EACH
-        # Each child is looked for before its name is taken, and the Secret of the model is read.
-        assert numbers["cold"]["reads"] / runtimes <= 25
+        assert numbers["cold"]["writes"] / runtimes <= 1.5 * (7 + 1 + 2 + AGENTS_EACH)
+        # The Secret of the model is read, and what the operator reads to begin with.
+        assert numbers["cold"]["reads"] / runtimes <= 10
     assert growth(measured, "cold", "writes per object") <= 1.1
     assert growth(measured, "cold", "reads per object") <= 1.1
     assert growth(measured, "restart", "reads per object") <= 1.1
