@@ -80,7 +80,7 @@ def conformance(
         else:
             results = asyncio.run(_of_target(target, admin, tls_dir, server_name, agent, checks))
     except ModuleNotFoundError as error:
-        raise missing_library(error, "runtime") from error
+        raise missing_library(error, "conformance") from error
     _write(results, output)
     if any(result.verdict.value == "fail" for result in results):
         raise typer.Exit(ExitCode.FAILED)

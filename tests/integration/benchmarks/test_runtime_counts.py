@@ -11,8 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.common.machine import ROOT
 from benchmarks.runtime import starts
-from benchmarks.runtime.servers import configure, file_backend
+from benchmarks.runtime.servers import (
+    aixgo_command,
+    bare_command,
+    configure,
+    events_of_ours,
+    file_backend,
+    until_ready,
+)
 from benchmarks.sessions.redis_counter import counting_proxy
 from tests.support.redis_server import running_redis
 
@@ -111,6 +119,71 @@ def test_a_runtime_with_sessions_in_files_loads_no_redis(tmp_path: Path) -> None
     loaded = modules(sys.executable, "-c", _SERVE, str(files.root))
     assert "grpc" in loaded
     assert not loaded & {"redis", "hiredis", "kopf", "kubernetes", "pydantic_ai", "rich", "mcp"}
+
+
+#: Says at its end what it has loaded.
+_COMMAND = """
+import atexit, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+atexit.register(lambda: print("loaded", *sorted(sys.modules), file=sys.stderr))
+from aixgo_cli.main import main
+main()
+"""
+#: What a runtime with plain settings does without until something needs it: each is time and memory of every
+#: pod.
+NOT_AT_THE_START = {
+    *("redis", "hiredis", "aixgo.session.redis.backend"),
+    *("pydantic", "pydantic_ai", "openai", "anthropic", "httpx", "mcp", "jsonschema"),
+    *("typer", "click", "rich", "aixgo_cli.app", "aixgo_operator", "aixgo.config"),
+    *("aiohttp", "http.server", "http.client", "urllib.request", "email", "importlib.metadata"),
+    *("prometheus_client", "opentelemetry", "cryptography", "yaml", "multiprocessing"),
+    *("kopf", "kubernetes"),
+}
+#: Modules beside those of a bare gRPC server. There were 170 when this was written.
+MOST_MODULES = 190
+
+
+def loaded_until_ready(command: list[str], events: tuple[str, ...]) -> set[str]:
+    """Start a server, end it when it is ready, and return the modules that it says it has loaded."""
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        until_ready(process.stdout, events)
+        process.terminate()
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    return set(next(line for line in errors.splitlines() if line.startswith("loaded ")).split()[1:])
+
+
+def test_a_runtime_loads_only_what_it_serves_with(tmp_path: Path) -> None:
+    files = configure(tmp_path / "r", file_backend("fsync"))
+    options = ("serve", "--root", str(files.root), "--host", "127.0.0.1")
+    ready = events_of_ours(sessions=True)
+    ours = loaded_until_ready([sys.executable, "-c", _COMMAND, *options], ready)
+    code = _COMMAND.replace(
+        "from aixgo_cli.main import main\nmain()",
+        "import runpy\nrunpy.run_module('benchmarks.runtime.bare', run_name='__main__')",
+    )
+    arguments = bare_command()[-1:]
+    bare = loaded_until_ready([sys.executable, "-c", code, *arguments], ("listening",))
+    assert {"grpc", "aixgo.session.file.engine", "aixgo.server.http"} <= ours
+    assert not ours & NOT_AT_THE_START
+    assert len(ours - bare) <= MOST_MODULES, sorted(ours - bare)
+
+
+def test_a_runtime_starts_in_about_the_time_of_a_bare_server(tmp_path: Path) -> None:
+    files = configure(tmp_path / "r", file_backend("fsync"))
+    took = medians(
+        {
+            "bare": (bare_command(), ("listening",)),
+            "aixgo": (aixgo_command(files), events_of_ours(sessions=True)),
+        },
+        rounds=5,
+    )
+    assert took["aixgo"]["ms"] <= 1.5 * TOLERANCE * took["bare"]["ms"]
+    assert took["aixgo"]["rss"] <= took["bare"]["rss"] + 20
 
 
 _CLIENTS = {"kubernetes_asyncio", "pykube", "lightkube", "kr8s", "openshift"}
