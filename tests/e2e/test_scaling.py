@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def test_an_autoscaler_is_not_fought_and_suspending_keeps_sessions(workload: Workload) -> None:
     """The real HorizontalPodAutoscaler controller scales the AgentRuntime.
 
-    There is no metrics-server here. Raising to ``minReplicas`` needs none, so this is what it does; by its use
-    of CPU a runtime is scaled in ``tests/soak/cluster_drain.py``.
+    There is no metrics-server here. Raising to ``minReplicas`` needs none, so this is what it does; by its
+    use of CPU a runtime is scaled in ``tests/soak/cluster_drain.py``.
     """
     name, target = "elastic", "agentruntimes.aixgo.dev/elastic"
     workload.apply(

@@ -63,6 +63,19 @@ def test_pods_keep_to_the_restricted_pod_security(
         helm.plane.kubectl(*apply, input=json.dumps(pod))
 
 
+def test_pods_are_spread_over_hosts_also_where_there_are_no_zones(helm: Helm) -> None:
+    """A scheduler does not look at the list of constraints at all on nodes without one of its labels."""
+    spec = of_kind(helm.template(), "Deployment")["spec"]["template"]["spec"]
+    assert [each["topologyKey"] for each in spec["topologySpreadConstraints"]] == ["kubernetes.io/hostname"]
+    (zones,) = spec["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert zones["podAffinityTerm"]["topologyKey"] == "topology.kubernetes.io/zone"
+    own = {"affinity": {"nodeAffinity": {}}}
+    assert (
+        of_kind(helm.template(values=own), "Deployment")["spec"]["template"]["spec"]["affinity"]
+        == own["affinity"]
+    )
+
+
 def test_settings_are_what_the_operator_reads(helm: Helm) -> None:
     defaults = operator_settings(helm.render())
     # The chart adds nothing to the operator's own defaults but the version and the place.
