@@ -51,8 +51,10 @@ _PATIENCE: Final = 3
 _TERMINATING: Final = 10.0
 _NOT_LEADING: Final = 1.0
 #: Seconds until the cluster is read again after the start: what went between the first reading and the first
-#: word of the watches is told by nobody.
+#: word of the watches is told by nobody. And seconds that this waits at most for the first look at
+#: everything.
 _FIRST_RESYNC: Final = 15.0
+_FIRST_LOOKS: Final = 120.0
 
 
 class Engine:
@@ -173,6 +175,8 @@ class Engine:
         pause = min(_FIRST_RESYNC, self._context.settings.resync_seconds)
         while True:
             await asyncio.sleep(pause)
+            # Not in the middle of a start, when the last ones have not been looked at once.
+            await self.queue.until_drained(_FIRST_LOOKS)
             pause = self._context.settings.resync_seconds
             try:
                 await self.resync()

@@ -73,6 +73,9 @@ class WorkQueue(Generic[K]):
         self._stopped = False
         self._idle = asyncio.Event()
         self._idle.set()
+        #: Set while no key waits for a worker.
+        self._drained = asyncio.Event()
+        self._drained.set()
 
     @property
     def depth(self) -> int:
@@ -83,6 +86,12 @@ class WorkQueue(Generic[K]):
     def active(self) -> int:
         """Keys that are being worked on."""
         return len(self._active)
+
+    async def until_drained(self, timeout: float) -> bool:
+        """Wait until no key waits for a worker, for ``timeout`` seconds at most; tell whether it is so."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._drained.wait(), timeout)
+        return self._drained.is_set()
 
     def failures(self, key: K) -> int:
         """How often the key failed in a row."""
@@ -134,12 +143,15 @@ class WorkQueue(Generic[K]):
             self._again.add(key)
         elif key not in self._waiting:
             self._waiting.add(key)
+            self._drained.clear()
             self._ready.put_nowait(key)
 
     async def _run(self) -> None:
         while not self._stopped:
             key = await self._ready.get()
             self._waiting.discard(key)
+            if not self._waiting:
+                self._drained.set()
             if self._stopped:
                 return
             self._active.add(key)

@@ -170,3 +170,15 @@ async def test_stop_cancels_work_that_does_not_end(recorder: Recorder) -> None:
     await recorder.until(lambda: "a" in recorder.running)
     await asyncio.wait_for(queue.stop(timeout=0.05), 2.0)
     assert recorder.done["a"] == 0
+
+
+async def test_drained_when_nobody_waits_for_a_worker(queue: WorkQueue[str], recorder: Recorder) -> None:
+    assert await queue.until_drained(0.0), "nothing was added"
+    recorder.gate.clear()
+    for key in "abcdef":
+        queue.add(key)
+    assert not await queue.until_drained(0.01), "all workers are busy, and some keys wait"
+    waiting = asyncio.create_task(queue.until_drained(5.0))
+    recorder.gate.set()
+    assert await waiting
+    assert queue.depth == 0
