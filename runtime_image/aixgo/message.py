@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins  # noqa: TC003 - in the class, `type` is a field
 import dataclasses
 import math
+import operator
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -97,26 +98,28 @@ class Message:
         metadata: Mapping[str, Any],
     ) -> Message:
         """Return the message with these fields: the constructor in a third of its time."""
-        message = object.__new__(cls)
-        _set_id(message, identifier)
-        _set_type(message, type)
-        _set_payload(message, payload)
-        _set_timestamp(message, timestamp)
-        _set_metadata(message, metadata)
-        return message
+        draft = _Draft()
+        draft.id, draft.type, draft.payload = identifier, type, payload
+        draft.timestamp, draft.metadata = timestamp, metadata
+        draft.__class__ = cls  # type: ignore[assignment]
+        return draft  # type: ignore[return-value]
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Message:
         """Return the message of such a JSON object. As in Go, a missing or wrongly typed value is empty."""
-        get = data.get
-        # Histories are made of thousands of these: it takes a third of the time of the constructor.
-        message = object.__new__(cls)
-        _set_id(message, value if type(value := get("id")) is str else "")
-        _set_type(message, value if type(value := get("type")) is str else "")
-        _set_payload(message, value if type(value := get("payload")) is str else "")
-        _set_timestamp(message, value if type(value := get("timestamp")) is str else "")
-        _set_metadata(message, value if type(value := get("metadata")) is dict else {})
-        return message
+        # Histories are made of thousands of these.
+        try:
+            identifier, kind, payload, timestamp = _fields_of(data)
+        except KeyError:
+            identifier, kind, payload, timestamp = map(data.get, ("id", "type", "payload", "timestamp"))
+        draft = _Draft()
+        draft.id = identifier if type(identifier) is str else ""
+        draft.type = kind if type(kind) is str else ""
+        draft.payload = payload if type(payload) is str else ""
+        draft.timestamp = timestamp if type(timestamp) is str else ""
+        draft.metadata = value if type(value := data.get("metadata")) is dict else {}
+        draft.__class__ = cls  # type: ignore[assignment]
+        return draft  # type: ignore[return-value]
 
     def to_json(self) -> str:
         """Return :meth:`to_dict` as JSON text."""
@@ -135,9 +138,19 @@ class Message:
         return cls.from_dict(data)
 
 
-_set_id, _set_type, _set_payload, _set_timestamp, _set_metadata = (
-    vars(Message)[each.name].__set__ for each in dataclasses.fields(Message)
-)
+_fields_of = operator.itemgetter("id", "type", "payload", "timestamp")
+
+
+class _Draft:
+    """A message that is being made: the same slots, and not frozen, which would take three times as long."""
+
+    __slots__ = ("id", "metadata", "payload", "timestamp", "type")
+
+    id: str
+    type: str
+    payload: str
+    timestamp: str
+    metadata: Mapping[str, Any]
 
 
 #: A second since 1970, and its text: most messages are made in the same one as the one before.

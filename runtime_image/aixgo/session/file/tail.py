@@ -6,6 +6,7 @@ So a log can be read from the last of these on, and its newest messages backward
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any, Final
 
 from aixgo.session import formats, positions, validation
@@ -89,10 +90,10 @@ def _at_position(data: bytes, offset: int, session_id: str, session: dict[str, A
         leaf = entry.get("parentId", "")
         if not isinstance(leaf, str) or bool(leaf) != bool(position.message_count):
             return None
-        place = _place_of(leaf, data[:begin], offset) if leaf else (0, 0)
+        place = _place_of(leaf, data, begin, offset) if leaf else (0, 0)
         if place is None:
             return None
-        return LogIndex.resumed(
+        index = LogIndex.resumed(
             session_id,
             session=session,
             leaf=leaf,
@@ -100,17 +101,19 @@ def _at_position(data: bytes, offset: int, session_id: str, session: dict[str, A
             chain=position.chain,
             place=place,
             version=position.version,
-            size=offset + begin,
+            size=offset + end + 1,
             updated_at=moment,
             touched_at=moment,
         )
+        index.position_at = offset + begin
+        return index
     return None
 
 
-def _place_of(entry_id: str, data: bytes, offset: int) -> tuple[int, int] | None:
-    """Return where the line of a message begins and ends."""
+def _place_of(entry_id: str, data: bytes, before: int, offset: int) -> tuple[int, int] | None:
+    """Return where the line of a message before some place in ``data`` begins and ends in the log."""
     start = b'\n{"id":"%b"' % entry_id.encode()
-    begin = data.rfind(start) + 1
+    begin = data.rfind(start, 0, before) + 1
     if not begin:
         return None
     end = data.index(b"\n", begin) + 1
@@ -156,6 +159,9 @@ def newest_messages(
     return found, first - end
 
 
+_id_of = operator.itemgetter("id")
+
+
 def _newest_of_branch(
     entries: list[dict[str, Any]], leaf: str, count: int
 ) -> tuple[list[dict[str, Any]], str]:
@@ -164,7 +170,7 @@ def _newest_of_branch(
     messages = messages[len(messages) - min(count, len(messages)) :]
     parents = [entry.get("parentId") for entry in messages]
     # Nearly always each follows the one before it in the log.
-    ids = [entry["id"] for entry in messages]
+    ids = list(map(_id_of, messages))
     if not (ids and ids[-1] == leaf and parents[1:] == ids[:-1]):
         messages, parents = [], [leaf]
         for entry in reversed(entries):
