@@ -117,6 +117,10 @@ def encode_entry(entry_id: str, parent_id: str, timestamp: str, type_: str, data
     entry["timestamp"] = timestamp
     entry["type"] = type_
     entry["data"] = data
+    return _encoded(entry)
+
+
+def _encoded(entry: dict[str, Any]) -> bytes:
     try:
         raw = orjson.dumps(entry)
     except (TypeError, ValueError) as error:
@@ -132,7 +136,7 @@ def message_entry(entry_id: str, parent_id: str, timestamp: str, message: Messag
     Raises:
         InvalidMessageError: as :func:`encode_entry`.
     """
-    raw = encode_entry(entry_id, "", timestamp, MESSAGE, message.to_dict())
+    raw = _encoded({"id": entry_id, "timestamp": timestamp, "type": MESSAGE, "data": message.to_dict()})
     digest = hashlib.sha256(raw).hexdigest()
     if not parent_id:
         return raw, digest

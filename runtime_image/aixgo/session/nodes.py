@@ -48,8 +48,8 @@ class NodeTable:
         #: Ids that are no UUIDs: other programs may have written them.
         self._texts: dict[int, str] = {}
         self._numbers: dict[str, int] = {}
-        #: The newest message, its id and its chain value: asked for again and again.
-        self._last = (ROOT, "", formats.NO_CHAIN)
+        #: The newest message, its id, its depth and its chain value: asked for again and again.
+        self._last = (ROOT, "", 0, formats.NO_CHAIN)
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -62,16 +62,17 @@ class NodeTable:
             self._texts[node] = entry_id
             self._numbers[entry_id] = node
             raw = _OTHER
-        self._last = (node, entry_id, chain)
         self._ids += raw
         self._chains += bytes.fromhex(chain)
         if parent == ROOT:
-            self._depths.append(depth or 1)
+            depth = depth or 1
             self._runs.append(node)
         else:
-            self._depths.append(self._depths[parent] + 1)
+            depth = self._depths[parent] + 1
             joined = parent == node - 1 and parent != self._resumed
             self._runs.append(self._runs[parent] if joined else node)
+        self._last = (node, entry_id, depth, chain)
+        self._depths.append(depth)
         self._parents.append(parent)
         self._starts.append(start)
         self._lengths.append(end - start)
@@ -98,8 +99,9 @@ class NodeTable:
 
     def at(self, node: int) -> tuple[str, int, str]:
         """Return the id of a message's entry, how many messages there are up to it, and its chain value."""
-        if node == self._last[0]:
-            return self._last[1], self._depths[node] if node != ROOT else 0, self._last[2]
+        last = self._last
+        if node == last[0]:
+            return last[1:]
         return self.entry_id(node), self.depth(node), self.chain(node)
 
     def entry_id(self, node: int) -> str:
@@ -118,7 +120,7 @@ class NodeTable:
     def chain(self, node: int) -> str:
         """Return the chain value at a node."""
         if node == self._last[0]:
-            return self._last[2]
+            return self._last[3]
         if node == ROOT:
             return formats.NO_CHAIN
         return self._chains[node * _CHAIN : (node + 1) * _CHAIN].hex()
