@@ -13,7 +13,12 @@ from aixgo.agents.protocol import Mailbox
 from aixgo.agents.text import text_of
 from aixgo.errors import StorageError
 from aixgo.runtime.call_context import caller_chain, remaining_seconds
-from aixgo.runtime.errors import InvalidRequestError, ModelRateLimitError, ModelUnavailableError
+from aixgo.runtime.errors import (
+    InvalidRequestError,
+    ModelRateLimitError,
+    ModelUnavailableError,
+    UsageLimitError,
+)
 from aixgo.session import current_session
 from aixgo.session.context import has_session
 
@@ -102,6 +107,7 @@ async def half(message: Message) -> AsyncIterator[str]:
 async def fail(message: Message) -> str:
     raise {
         "busy": ModelRateLimitError("the model provider's rate limit is reached", 3.0),
+        "limited": UsageLimitError("maxRequests"),
         "away": ModelUnavailableError("the model provider failed"),
         "long": InvalidRequestError("input", "is too long"),
         "store": StorageError("the disk at /var/lib/aixgo is full"),

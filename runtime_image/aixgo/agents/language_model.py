@@ -26,6 +26,7 @@ from aixgo.runtime.errors import (
     ModelRateLimitError,
     ModelUnavailableError,
     ModelUnreachableError,
+    UsageLimitError,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +44,12 @@ DEFAULT_BASE_URLS: Final = {
     "google": "https://generativelanguage.googleapis.com/v1beta/openai",
     "xai": "https://api.x.ai/v1",
     "huggingface": "https://router.huggingface.co/v1",
+}
+#: The limits of a call: what the library calls them, and the keys of the role's configuration.
+_LIMITS: Final = {
+    "request_limit": "maxRequests",
+    "tool_calls_limit": "maxToolCalls",
+    "total_tokens_limit": "maxTotalTokens",
 }
 #: Servers without authentication ignore it; never None, or the library would look for a key in the
 #: environment.
@@ -120,9 +127,12 @@ class LanguageModel:
             ModelUnreachableError: no connection to the provider.
             ModelRateLimitError: the provider asks for fewer requests.
             ModelUnavailableError: the provider refuses or fails, or its answer cannot be used.
+            UsageLimitError: the call would have used more than the agent may.
         """
         try:
             yield
+        except model_errors.UsageLimitExceeded as error:
+            raise UsageLimitError(_limit(str(error))) from error
         except model_errors.ModelRateLimitError as error:
             raise ModelRateLimitError(
                 "the model provider's rate limit is reached", error.retry_after
@@ -145,6 +155,11 @@ class LanguageModel:
             # Every model failed. The first one is what the agent was meant to have.
             with LanguageModel.translated_errors():
                 raise group.exceptions[0] from group
+
+
+def _limit(text: str) -> str:
+    """Return the key of the role's configuration that the library's text is about."""
+    return next((key for name, key in _LIMITS.items() if name in text), "usage")
 
 
 def _model(

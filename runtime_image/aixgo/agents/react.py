@@ -114,6 +114,7 @@ class ReactAgent:
             InvalidRequestError: the input is empty, too long, or has control characters.
             ModelUnavailableError: the provider does not answer or refuses.
             ModelRateLimitError: the provider asks for fewer requests.
+            UsageLimitError: a limit of the agent's for one call is reached.
             CallLoopError: agents that are tools call each other in a circle.
         """
         prompt = checked(text_of(message))

@@ -36,6 +36,7 @@ from aixgo.runtime.errors import (
     RuntimeNotStartedError,
     SessionManagerNotConfiguredError,
     TooManyCallsError,
+    UsageLimitError,
     new_error_id,
 )
 
@@ -64,6 +65,7 @@ _CODES: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
     (DrainingError, grpc.StatusCode.UNAVAILABLE, "DRAINING"),
     (RuntimeNotStartedError, grpc.StatusCode.UNAVAILABLE, "DRAINING"),
     (ModelRateLimitError, grpc.StatusCode.RESOURCE_EXHAUSTED, "MODEL_RATE_LIMIT"),
+    (UsageLimitError, grpc.StatusCode.RESOURCE_EXHAUSTED, "USAGE_LIMIT"),
     (AgentNotImplementedError, grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED"),
     (NoAgreementError, grpc.StatusCode.FAILED_PRECONDITION, "NO_AGREEMENT"),
 )

@@ -100,6 +100,17 @@ class ModelRateLimitError(ModelError):
         self.retry_after = retry_after
 
 
+class UsageLimitError(ModelError):
+    """The call would have used more of the model than the agent may; ``limit`` is the key of its roleConfig.
+
+    Trying again does not help.
+    """
+
+    def __init__(self, limit: str) -> None:
+        super().__init__(f"the agent's limit for one call is reached: {limit}")
+        self.limit = limit
+
+
 class InvalidRequestError(AixgoError):
     """A field of the request is missing or malformed; :attr:`field` names it."""
 

@@ -22,6 +22,7 @@ from aixgo.runtime.errors import (
     ModelUnavailableError,
     SessionManagerNotConfiguredError,
     TooManyCallsError,
+    UsageLimitError,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ _BY_REASON: dict[str, Callable[[RpcError, str], Exception]] = {
     "SESSION_CONFLICT": lambda error, _: SessionConflictError(error.text),
     "SESSION_NOT_FOUND": lambda _, __: SessionNotFoundError(),
     "TOO_MANY_CALLS": lambda error, _: TooManyCallsError(_number(error.text), error.retry_after or 0.0),
+    "USAGE_LIMIT": lambda error, _: UsageLimitError(error.text.rpartition(": ")[2]),
 }
 #: Of servers that give no reason, and of connections.
 _BY_CODE: dict[grpc.StatusCode, str] = {

@@ -27,7 +27,7 @@ from aixgo.agents.url_guard import LOCAL, AddressPolicy
 from aixgo.contract import AgentConfig
 from aixgo.message import Message
 from aixgo.observability.prometheus import PrometheusMetrics
-from aixgo.runtime.errors import AgentLoadError
+from aixgo.runtime.errors import AgentLoadError, UsageLimitError
 
 STDIO = {
     "command": sys.executable,
@@ -292,14 +292,14 @@ async def test_a_loop_without_end_is_ended(http: McpProcess) -> None:
     tool = {"name": "calc", "mcp": {"url": http.url}}
     async with ModelServer(never) as model:
         async with react(model, tool, maxRequests=4) as agent:
-            with pytest.raises(Exception, match="request_limit of 4"):
+            with pytest.raises(UsageLimitError, match="limit for one call is reached: maxRequests"):
                 await agent.execute(say("go"))
             assert len(model.requests) == 4
         async with react(model, tool, maxToolCalls=2) as agent:
-            with pytest.raises(Exception, match="tool_calls_limit of 2"):
+            with pytest.raises(UsageLimitError, match="limit for one call is reached: maxToolCalls"):
                 await agent.execute(say("go"))
         async with react(model, tool, maxTotalTokens=40) as agent:
-            with pytest.raises(Exception, match="total_tokens_limit of 40"):
+            with pytest.raises(UsageLimitError, match="limit for one call is reached: maxTotalTokens"):
                 await agent.execute(say("go"))
 
 

@@ -24,6 +24,7 @@ from aixgo.runtime.errors import (
     ModelUnavailableError,
     RuntimeAlreadyStartedError,
     RuntimeNotStartedError,
+    UsageLimitError,
 )
 
 
@@ -185,6 +186,7 @@ async def test_r8_what_an_agent_raises_stays_secret_and_fails_one_call(world: Wo
     ("text", "kind", "says"),
     [
         ("busy", ModelRateLimitError, "rate limit"),
+        ("limited", UsageLimitError, "limit for one call is reached: maxRequests"),
         ("away", ModelUnavailableError, "the model provider failed"),
         ("long", InvalidRequestError, "input: is too long"),
         ("store", StorageError, "full|failed"),
@@ -200,6 +202,8 @@ async def test_errors_are_of_the_same_kind_wherever_the_agent_is(
         assert caught.value.retry_after == 3.0
     if isinstance(caught.value, InvalidRequestError):
         assert caught.value.field == "input"
+    if isinstance(caught.value, UsageLimitError):
+        assert caught.value.limit == "maxRequests"
     if world.host is not None:
         assert "/var/lib" not in str(caught.value)
 

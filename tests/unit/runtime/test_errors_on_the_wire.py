@@ -28,6 +28,7 @@ CODE = grpc.StatusCode
         (runtime_errors.AgentFailedError("a"), CODE.INTERNAL),
         (runtime_errors.ModelUnreachableError("the model endpoint is not reachable"), CODE.UNAVAILABLE),
         (runtime_errors.ModelRateLimitError("slow down", 7.0), CODE.RESOURCE_EXHAUSTED),
+        (runtime_errors.UsageLimitError("maxRequests"), CODE.RESOURCE_EXHAUSTED),
         (runtime_errors.CallLoopError(16), CODE.FAILED_PRECONDITION),
         (runtime_errors.DrainingError(), CODE.UNAVAILABLE),
         (errors.StorageError("disk at /var/lib/aixgo is full"), CODE.UNAVAILABLE),
