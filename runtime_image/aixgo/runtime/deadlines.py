@@ -22,7 +22,8 @@ class Deadlines:
     """
 
     def __init__(self) -> None:
-        self._open: set[Deadline] = set()
+        #: The blocks that are running, those without an end too.
+        self.open: set[Deadline] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._next = 0.0
         #: Asking for it is a system call.
@@ -41,19 +42,10 @@ class Deadlines:
         """
         return Deadline(self, seconds)
 
-    def add(self, deadline: Deadline) -> None:
-        """Watch a deadline, unless it never comes."""
-        if deadline.when == math.inf:
+    def arm(self, when: float) -> None:
+        """Look at the deadlines when this moment comes, unless that is never or they are looked at before."""
+        if when == math.inf or (self._timer is not None and when >= self._next):
             return
-        self._open.add(deadline)
-        if self._timer is None or deadline.when < self._next:
-            self._arm(deadline.when)
-
-    def discard(self, deadline: Deadline) -> None:
-        """Watch a deadline no more."""
-        self._open.discard(deadline)
-
-    def _arm(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._next = when
@@ -62,11 +54,10 @@ class Deadlines:
     def _look(self) -> None:
         self._timer = None
         now = max(time.monotonic(), self._next)  # a timer may be early by its resolution
-        for deadline in [each for each in self._open if each.when <= now]:
-            self._open.discard(deadline)
+        for deadline in [each for each in self.open if each.when <= now]:
+            deadline.disarm()
             deadline.expire()
-        if self._open:
-            self._arm(min(deadline.when for deadline in self._open))
+        self.arm(min((deadline.when for deadline in self.open), default=math.inf))
 
 
 class Deadline:
@@ -77,7 +68,7 @@ class Deadline:
     def __init__(self, deadlines: Deadlines, seconds: float) -> None:
         self._deadlines = deadlines
         self._expired = False
-        #: By the monotonic clock.
+        #: By the monotonic clock; ``math.inf``: never.
         self.when = time.monotonic() + seconds
 
     def __enter__(self) -> Self:
@@ -86,20 +77,21 @@ class Deadline:
             raise RuntimeError("a deadline needs a task")
         self._task = task
         self._cancelling = task.cancelling()
-        self._deadlines.add(self)
+        self._deadlines.open.add(self)
+        self._deadlines.arm(self.when)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._deadlines.discard(self)
+        self._deadlines.open.discard(self)
         # Only if nobody else cancelled the task, too.
         if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
     def disarm(self) -> None:
         """Let the rest of the block take its time."""
-        self._deadlines.discard(self)
+        self.when = math.inf
 
     def expire(self) -> None:
         """Interrupt the block."""

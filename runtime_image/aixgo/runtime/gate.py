@@ -21,16 +21,13 @@ class CallGate:
         #: 0: no limit. May be changed while calls are running.
         self.max_concurrent = max_concurrent
         self.draining = False
-        self._metrics = metrics or NoMetrics()
-        self._in_flight = 0
-        self._mean_seconds = 1.0
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    @property
-    def in_flight(self) -> int:
-        """The number of calls that are running now."""
-        return self._in_flight
+        self.metrics = metrics or NoMetrics()
+        #: The number of calls that are running now.
+        self.in_flight = 0
+        #: How long a call takes, in seconds, as far as the newest ones tell.
+        self.mean_seconds = 1.0
+        self.idle = asyncio.Event()
+        self.idle.set()
 
     def admit(self) -> Admission:
         """Let one call in for the time of the block.
@@ -41,29 +38,9 @@ class CallGate:
         """
         return Admission(self)
 
-    def enter(self) -> None:
-        """Let one call in; see :meth:`admit`."""
-        if self.draining:
-            raise DrainingError
-        if 0 < self.max_concurrent <= self._in_flight:
-            hint = min(max(self._mean_seconds, SHORTEST_RETRY), LONGEST_RETRY)
-            raise TooManyCallsError(self.max_concurrent, hint)
-        if not self._in_flight:
-            self._idle.clear()
-        self._in_flight += 1
-        self._metrics.calls_in_flight(self._in_flight)
-
-    def leave(self, seconds: float) -> None:
-        """Let one call out that was inside for so long."""
-        self._mean_seconds += SMOOTHING * (seconds - self._mean_seconds)
-        self._in_flight -= 1
-        self._metrics.calls_in_flight(self._in_flight)
-        if not self._in_flight:
-            self._idle.set()
-
     async def wait_idle(self) -> None:
         """Wait until no call is running."""
-        await self._idle.wait()
+        await self.idle.wait()
 
 
 class Admission:
@@ -75,8 +52,22 @@ class Admission:
         self._gate = gate
 
     def __enter__(self) -> None:
-        self._gate.enter()
+        gate = self._gate
+        if gate.draining:
+            raise DrainingError
+        if 0 < gate.max_concurrent <= gate.in_flight:
+            hint = min(max(gate.mean_seconds, SHORTEST_RETRY), LONGEST_RETRY)
+            raise TooManyCallsError(gate.max_concurrent, hint)
+        if not gate.in_flight:
+            gate.idle.clear()
+        gate.in_flight += 1
+        gate.metrics.calls_in_flight(gate.in_flight)
         self._began = time.monotonic()
 
     def __exit__(self, *_: object) -> None:
-        self._gate.leave(time.monotonic() - self._began)
+        gate = self._gate
+        gate.mean_seconds += SMOOTHING * (time.monotonic() - self._began - gate.mean_seconds)
+        gate.in_flight -= 1
+        gate.metrics.calls_in_flight(gate.in_flight)
+        if not gate.in_flight:
+            gate.idle.set()

@@ -72,7 +72,7 @@ class RunningAgent:
     @property
     def why_not_ready(self) -> str | None:
         """Why the agent does not answer calls now; None if it does."""
-        if (failure := self.failure) is not None:
+        if self._task is not None and self._task.done() and (failure := self.failure) is not None:
             return f"the agent ended with {failure}"
         return None if is_ready(self.agent) else "the agent says that it is not ready"
 

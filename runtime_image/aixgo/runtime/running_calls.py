@@ -53,7 +53,6 @@ class RunningCall(Deadline):
 
     def __enter__(self) -> Self:
         super().__enter__()
-        self._calls.add(self)
         self._token = enter_call(self._context)
         return self
 
@@ -61,7 +60,8 @@ class RunningCall(Deadline):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         leave_call(self._token)
-        self._calls.discard(self)
+        if self._calls.ended is not None:
+            self._calls.ended.set()
         try:
             super().__exit__(kind, error, trace)
         except TimeoutError:
@@ -90,8 +90,8 @@ class RunningCalls:
         """Make an empty set. More than ``max_concurrent`` calls wait for a place; 0: no limit."""
         self.deadlines = Deadlines()
         self._places = asyncio.Semaphore(max_concurrent) if max_concurrent > 0 else None
-        self._calls: set[RunningCall] = set()
-        self._idle: asyncio.Event | None = None
+        #: Is told when a call is over, while somebody waits for that.
+        self.ended: asyncio.Event | None = None
 
     @property
     def limited(self) -> bool:
@@ -123,26 +123,19 @@ class RunningCalls:
             finally:
                 leave_call(token)
 
-    def add(self, call: RunningCall) -> None:
-        """Count a call."""
-        self._calls.add(call)
-
-    def discard(self, call: RunningCall) -> None:
-        """Forget a call that is over."""
-        self._calls.discard(call)
-        if self._idle is not None:
-            self._idle.set()
-
     async def end(self) -> None:
         """Interrupt all calls and wait until they are over, but for those in which this was called."""
-        me = asyncio.current_task()
-        for call in tuple(self._calls):
-            if call.task is not me:
-                call.end()
-        self._idle = asyncio.Event()
+        for call in self._others():
+            call.end()
+        self.ended = asyncio.Event()
         try:
-            while any(call.task is not me for call in self._calls):
-                self._idle.clear()
-                await self._idle.wait()
+            while self._others():
+                self.ended.clear()
+                await self.ended.wait()
         finally:
-            self._idle = None
+            self.ended = None
+
+    def _others(self) -> list[RunningCall]:
+        """Return the calls that are running, but for those in which this was called."""
+        me = asyncio.current_task()
+        return [call for call in self.deadlines.open if isinstance(call, RunningCall) and call.task is not me]
