@@ -1,6 +1,6 @@
 """Bare grpc.aio + uvloop: the same protobuf and no runtime around it.
 
-``python -m benchmarks.runtime.bare JSON``; its ``threads``: whether those of gRPC are set up as the runtime's are.
+``python -m benchmarks.runtime.bare JSON``; with ``threads``, gRPC's are set up as the runtime's are.
 """
 
 from __future__ import annotations

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
 from typing import Final
 
 #: Read by gRPC when it is imported.
-_VARIABLE: Final = "GRPC_EXPERIMENTS"
+VARIABLE: Final = "GRPC_EXPERIMENTS"
 #: gRPC's switch for connections that are read by the thread that waits for calls, not by a pool of threads.
-_ONE_THREAD: Final = "-event_engine_listener"
+ONE_THREAD: Final = "-event_engine_listener"
 #: The thread that hands what happened to the event loop ends in this name.
 _POLLER: Final = "(_poll_wrapper)"
 #: How much less the kernel prefers it to the event loop. At 5 half of the gain is lost; at 19 calls wait long
@@ -19,10 +20,11 @@ LOWER: Final = 10
 
 
 def read_in_one_thread() -> None:
-    """Let the servers of this process read their connections in one thread. To be called before gRPC is
-    imported; what the environment says already stays.
+    """Let the servers of this process read their connections in one thread.
+
+    To be called before gRPC is imported; what the environment says already stays.
     """
-    os.environ.setdefault(_VARIABLE, _ONE_THREAD)
+    os.environ.setdefault(VARIABLE, ONE_THREAD)
 
 
 def let_the_loop_go_first() -> None:
@@ -37,5 +39,6 @@ def let_the_loop_go_first() -> None:
     for thread in threading.enumerate():
         if thread.name.endswith(_POLLER) and thread.native_id is not None:
             lower = min(normal + LOWER, 19)
-            if os.getpriority(os.PRIO_PROCESS, thread.native_id) < lower:
-                os.setpriority(os.PRIO_PROCESS, thread.native_id, lower)
+            with contextlib.suppress(OSError):  # a sandbox may not allow it; it is only faster with it
+                if os.getpriority(os.PRIO_PROCESS, thread.native_id) < lower:
+                    os.setpriority(os.PRIO_PROCESS, thread.native_id, lower)
