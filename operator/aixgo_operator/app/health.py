@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-#: Seconds that kopf has to start its watches, also after a change of them.
+#: Seconds that kopf has to start its watches; and that one may be away after all of them ran.
 _GRACE: Final = 60.0
+_LOST: Final = 10.0
 
 
 @dataclass(slots=True)
@@ -25,17 +26,20 @@ class WatchCanary:
     expected: frozenset[str]
     monotonic: Callable[[], float]
     _missing_since: float | None = None
+    _complete: bool = False
 
     def dead(self) -> list[str]:
-        """Return the watches that have not been there for a minute."""
+        """Return the watches that did not come, or went and did not come back."""
         names = " ".join(task.get_name() for task in asyncio.all_tasks() if not task.done())
         missing = sorted(name for name in self.expected if name not in names)
         if not missing:
             self._missing_since = None
+            self._complete = True
             return []
         if self._missing_since is None:
             self._missing_since = self.monotonic()
-        return missing if self.monotonic() - self._missing_since > _GRACE else []
+        grace = _LOST if self._complete else _GRACE
+        return missing if self.monotonic() - self._missing_since > grace else []
 
 
 class HealthServer:

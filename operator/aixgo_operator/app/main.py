@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 DEFAULT_SETTINGS: Final = Path("/etc/aixgo-operator/settings.yaml")
 HEALTH_PORT: Final = 8081
-#: Exit codes: settings that cannot be used; leadership lost (the next start stands by); anything else went
-#: wrong.
+#: Exit codes: settings that cannot be used; leadership lost (the next start stands by); the installed CRDs
+#: are older than this operator; anything else went wrong.
 EXIT_SETTINGS: Final = 2
 EXIT_LOST: Final = 3
+EXIT_DEFINITIONS: Final = 4
 EXIT_FAILED: Final = 1
 
 

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Final
 import kopf
 
 from aixgo_operator.api.constants import LEASE_NAME
+from aixgo_operator.app import definitions
 from aixgo_operator.app.health import HealthServer, WatchCanary
 from aixgo_operator.app.leadership import Leadership
-from aixgo_operator.app.main import EXIT_FAILED, EXIT_LOST
+from aixgo_operator.app.main import EXIT_DEFINITIONS, EXIT_FAILED, EXIT_LOST
 from aixgo_operator.handlers import watch
 from aixgo_operator.kube.client import ApiServerClient
 from aixgo_operator.kube.errors import ApiError, NotFoundError
 from aixgo_operator.kube.lease import Elector, LeaseTimes
-from aixgo_operator.kube.resources import OPTIONAL_KINDS
+from aixgo_operator.kube.resources import OPTIONAL_KINDS, OUR_KINDS
 from aixgo_operator.probe.redis_info import RedisProber
 from aixgo_operator.probe.statusz import HttpPodProber
 from aixgo_operator.reconcile.engine import Engine
@@ -41,6 +42,11 @@ log = logging.getLogger(__name__)
 #: Seconds between two tries to read the cluster at the start, and for kopf to stop.
 _RETRY: Final = 2.0
 _STOP_TIMEOUT: Final = 10.0
+#: Seconds in which whoever installs the CRDs has installed all of them.
+_INSTALLATION: Final = 10.0
+#: Seconds between two looks for CRDs that are missing, and between two at the tasks of the watches.
+_LOOK_FOR_CRDS: Final = 10.0
+_LOOK_AT_WATCHES: Final = 2.0
 #: Seconds that a watch may leave a change unanswered. kopf opens one anew that was silent for 70.
 _WATCH_SILENCE: Final = 150.0
 
@@ -79,6 +85,8 @@ class Process:
         self._canary: WatchCanary | None = None
         self._kopf: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
+        #: Whether the CRDs are older than this operator.
+        self._refused = False
         #: Set when the operator leads and has looked at everything once.
         self.working = asyncio.Event()
 
@@ -105,8 +113,13 @@ class Process:
             self._on_lost,
         )
         self.metrics.watch_leader(leadership.leading)
-        self.health.ready = True
         try:
+            # Before it is ready: a rolling update stops here, and the old operator goes on.
+            if not await self._until_stopped(self._check_definitions(client)):
+                return 0
+            if self._refused:
+                return EXIT_DEFINITIONS
+            self.health.ready = True
             if not await self._until_stopped(leadership.acquire()):
                 return 0
             return await self._lead(client, leadership, identity)
@@ -131,15 +144,31 @@ class Process:
         stopping = asyncio.create_task(self._stop.wait(), name="stop")
         stop_kopf = asyncio.Event()
         try:
-            if not await self._until_stopped(self._start_engine(engine)):
+            if not await self._until_stopped(self._start_engine(client, engine)):
                 return 0
+            if self._refused:
+                return EXIT_DEFINITIONS
+            missing = await self._missing(client)
             self._kopf = asyncio.create_task(
-                self._watch(client, engine, identity=identity, stop=stop_kopf), name="kopf"
+                self._watch(client, engine, identity=identity, stop=stop_kopf, missing=missing), name="kopf"
             )
+            returning = asyncio.create_task(self._until_installed(client, missing), name="CRDs")
+            dying = asyncio.create_task(self._until_a_watch_is_dead(), name="canary")
             self.working.set()
-            done, _ = await asyncio.wait({losing, stopping, self._kopf}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(
+                {losing, stopping, returning, dying, self._kopf}, return_when=asyncio.FIRST_COMPLETED
+            )
+            returning.cancel()
+            dying.cancel()
             if losing in done:
                 return EXIT_LOST
+            if returning in done:
+                log.warning("a CRD that was missing is installed: starting again")
+                return EXIT_FAILED
+            if dying in done:
+                # Its last watch may hang for ever, and kopf with it.
+                log.error("a watch has ended")
+                return EXIT_FAILED
             if self._kopf in done and stopping not in done:
                 log.error("the watches ended", extra={"error": repr(self._kopf.exception())})
                 return EXIT_FAILED
@@ -152,18 +181,51 @@ class Process:
             losing.cancel()
             await asyncio.gather(losing, stopping, return_exceptions=True)
 
-    async def _start_engine(self, engine: Engine) -> None:
-        """Read the cluster; wait for CRDs that are not installed yet."""
+    async def _check_definitions(self, client: ApiServerClient) -> None:
+        """Refuse to work with CRDs that are older than this operator."""
+        lacking = await definitions.too_old(client, patience=definitions.PATIENCE)
+        if lacking:
+            self._refused = True
+            log.error(definitions.refusal(lacking))
+
+    async def _start_engine(self, client: ApiServerClient, engine: Engine) -> None:
+        """Read the cluster; wait for CRDs that are not installed yet.
+
+        Those that stay away may have been deleted: objects of the others may be waiting to be released.
+        """
+        began = asyncio.get_running_loop().time()
+        waited = False
         while True:
+            late = asyncio.get_running_loop().time() - began > _INSTALLATION
             try:
-                await engine.start()
+                await engine.start(incomplete=late)
             except NotFoundError:
                 log.warning("the CRDs of aixgo.dev are not installed: waiting for them")
             except ApiError as error:
                 log.warning("the cluster cannot be read", extra={"error": str(error)})
             else:
-                return
+                break
+            waited = True
             await asyncio.sleep(_RETRY)
+        if waited:
+            await self._check_definitions(client)
+
+    async def _missing(self, client: ApiServerClient) -> list[Resource]:
+        """Return our kinds that are not served: a watch of one would end, and with it all others."""
+        namespace = next(iter(self._settings.watch_namespaces), None)
+        return [each for each in OUR_KINDS if not await client.installed(each, namespace)]
+
+    async def _until_a_watch_is_dead(self) -> None:
+        while self._canary is None or not self._canary.dead():  # noqa: ASYNC110  tasks that end tell nobody
+            await asyncio.sleep(_LOOK_AT_WATCHES)
+
+    async def _until_installed(self, client: ApiServerClient, missing: list[Resource]) -> None:
+        """Wait until one of these kinds is served; for ever when there are none."""
+        while True:
+            await asyncio.sleep(_LOOK_FOR_CRDS)
+            with contextlib.suppress(ApiError):
+                if missing and not set(missing) <= set(await self._missing(client)):
+                    return
 
     async def _optional(self, client: ApiServerClient) -> list[Resource]:
         """Return the kinds of add-ons that are there now. One that comes later is looked at, not watched."""
@@ -176,11 +238,19 @@ class Process:
         return found
 
     async def _watch(
-        self, client: ApiServerClient, engine: Engine, *, identity: str, stop: asyncio.Event
+        self,
+        client: ApiServerClient,
+        engine: Engine,
+        *,
+        identity: str,
+        stop: asyncio.Event,
+        missing: list[Resource],
     ) -> None:
         namespaces = self._settings.watch_namespaces
         optional = await self._optional(client)
-        watched = watch.build(engine, client.connection, clusterwide=not namespaces, optional=optional)
+        watched = watch.build(
+            engine, client.connection, clusterwide=not namespaces, optional=optional, missing=missing
+        )
         self._canary = WatchCanary(
             frozenset(
                 f"watcher for {resource.plural}.{resource.version}"

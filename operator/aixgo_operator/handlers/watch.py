@@ -19,7 +19,7 @@ from aixgo_operator.kube.resources import (
 from aixgo_operator.reconcile.resync import OUR_LABEL
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from aixgo_operator.kube.calls import Connection
 
@@ -49,13 +49,15 @@ def build(
     *,
     clusterwide: bool,
     optional: Sequence[Resource] = (),
+    missing: Collection[Resource] = (),
 ) -> Watch:
     """Return kopf's registry and settings for watching everything that the operator looks at.
 
-    ``optional``: kinds of add-ons that are installed.
+    ``optional``: kinds of add-ons that are installed; ``missing``: kinds of ours that are not.
     """
     registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
-    resources = (*OUR_KINDS, *CHILD_KINDS, *optional, PODS, *((NAMESPACES,) if clusterwide else ()))
+    ours = [resource for resource in OUR_KINDS if resource not in missing]
+    resources = (*ours, *CHILD_KINDS, *optional, PODS, *((NAMESPACES,) if clusterwide else ()))
     for resource in resources:
         _on_event(registry, sink, resource)
         if resource not in _UNFILTERED:
@@ -138,4 +140,5 @@ def _tune(settings: kopf.OperatorSettings) -> None:
     settings.watching.chunk_size = 500
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 5
-    settings.process.ultimate_exiting_timeout = 25
+    # kopf would kill the process so long after its end, whatever else is going on in it.
+    settings.process.ultimate_exiting_timeout = None

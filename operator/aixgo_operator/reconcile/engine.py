@@ -95,10 +95,13 @@ class Engine:
         self._authority_key = authority_key(settings)
         self._resync: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Read the cluster once, look at everything, and go on. Raises ApiError (404: the CRDs are
-        missing)."""
-        await self._read_everything()
+    async def start(self, *, incomplete: bool = False) -> None:
+        """Read the cluster once, look at everything, and go on.
+
+        ``incomplete``: do so when at least one of our kinds is served. Raises ApiError (404: CRDs are
+        missing).
+        """
+        await self._read_everything(len(OUR_KINDS) - 1 if incomplete else 0)
         self.queue.start()
         self._enqueue_all()
         self._resync = asyncio.create_task(self._resync_forever(), name="resync")
@@ -146,7 +149,7 @@ class Engine:
         were."""
         repaired = 0
         async for resource, manifest, deleted in list_everything(
-            self._context.client, self.cache, self._context.settings
+            self._context.client, self.cache, self._context.settings, may_lack=len(OUR_KINDS)
         ):
             known = self.cache.get(ref_of(manifest))
             keys = triggers.observe(self.cache, manifest, deleted=deleted)
@@ -159,8 +162,8 @@ class Engine:
         self._enqueue_all(spread=self._context.settings.resync_seconds / 20)
         return repaired
 
-    async def _read_everything(self) -> None:
-        found = list_everything(self._context.client, self.cache, self._context.settings)
+    async def _read_everything(self, may_lack: int) -> None:
+        found = list_everything(self._context.client, self.cache, self._context.settings, may_lack=may_lack)
         async for _, manifest, _ in found:
             self.cache.put(manifest)
 

@@ -28,20 +28,26 @@ OUR_LABEL = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
 
 
 async def list_everything(
-    client: KubeClient, cache: Cache, settings: OperatorSettings
+    client: KubeClient, cache: Cache, settings: OperatorSettings, *, may_lack: int = 0
 ) -> AsyncIterator[tuple[Resource, Manifest, bool]]:
     """Yield every object of interest with its kind; True at the end marks one of the cache that is gone.
 
     Kind by kind, so that not the whole cluster is in memory twice: namespaces, then our own, so that children
-    find their owners. Raises ApiError; NotFoundError when a CRD is missing.
+    find their owners. Raises ApiError; NotFoundError when more than ``may_lack`` of our kinds are not served:
+    those have no objects.
     """
     for item in await _namespaces(client, settings):
         yield (NAMESPACES, item, False)
     for resource in (*OUR_KINDS, *CHILD_KINDS, *OPTIONAL_KINDS, PODS):
         selector = "" if resource in OUR_KINDS else OUR_LABEL
         items: list[Manifest] = []
-        for namespace in settings.watch_namespaces or (None,):
-            items += await _listed(client, resource, namespace, selector)
+        try:
+            for namespace in settings.watch_namespaces or (None,):
+                items += await _listed(client, resource, namespace, selector)
+        except NotFoundError:
+            if resource not in OUR_KINDS or may_lack <= 0:
+                raise
+            may_lack -= 1
         listed = {ref_of(item) for item in items}
         while items:
             yield (resource, items.pop(), False)
