@@ -88,8 +88,9 @@ class Run:
         pods: PodProber,
         backends: BackendProber,
         metrics: Metrics | None = None,
+        engine: type[Engine] = Engine,
     ) -> None:
-        self.engine = Engine(client, settings, pods=pods, backends=backends, metrics=metrics, concurrency=4)
+        self.engine = engine(client, settings, pods=pods, backends=backends, metrics=metrics, concurrency=4)
         self._client = client
         self._task: asyncio.Task[None] | None = None
 

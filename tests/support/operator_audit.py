@@ -37,17 +37,19 @@ _CALL_SECONDS = 5.0
 class _Suspicion:
     """Calls that fail although the object says it is ready."""
 
-    #: Looks of the operator that had ended when the first of them failed, and which operator it was.
-    looks: int
+    #: Which operator it was, and how often it had read the cluster, when the first of them failed.
     operator: int
+    readings: int
     error: str
+    #: Looks that had ended when the cluster had been read a whole time since. None: not yet.
+    looks: int | None = None
 
 
 class Auditor:
     """``async with Auditor(...) as auditor:`` asks all the time; :attr:`broken` is what it found.
 
-    ``looks(runtime)``: how many looks at the pods of a runtime have ended. ``operator()``: which operator
-    runs, by number; 0: none.
+    ``readings()``: how many readings of the cluster have ended; ``looks(runtime)``: how many looks at the
+    pods of a runtime. ``operator()``: which operator runs, by number; 0: none.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Auditor:
         kubelet: HostingKubelet,
         namespace: str,
         folder: Path,
+        readings: Callable[[], int],
         looks: Callable[[str], int],
         operator: Callable[[], int],
     ) -> None:
@@ -63,6 +66,7 @@ class Auditor:
         self._kubelet = kubelet
         self._namespace = namespace
         self._folder = folder
+        self._readings = readings
         self._looks = looks
         self._operator = operator
         self._suspicions: dict[tuple[str, str], _Suspicion] = {}
@@ -128,7 +132,7 @@ class Auditor:
         if not _promises(item):
             self._suspicions.pop(key, None)
             return
-        looks, operator = self._looks(runtime), self._operator()
+        readings, operator = self._readings(), self._operator()
         error = await self._call(item, runtime)
         if error is None:
             self.kept[item["kind"]] += 1
@@ -136,10 +140,14 @@ class Auditor:
             return
         known = self._suspicions.get(key)
         if known is None or known.operator != operator or operator == 0:
-            self._suspicions[key] = _Suspicion(looks, operator, error)
+            self._suspicions[key] = _Suspicion(operator, readings, error)
             return
-        # One may have begun before the first failure. The one after it has told what it found.
-        if looks < known.looks + 2:
+        # Of each, one may have begun before: the one after it knows of the failure, and has told of it.
+        if known.looks is None:
+            if readings >= known.readings + 2:
+                known.looks = self._looks(runtime)
+            return
+        if self._looks(runtime) < known.looks + 2:
             return
         resource = AGENT_RUNTIMES if item["kind"] == AGENT_RUNTIMES.kind else AGENTS
         now = await self._client.get(resource, self._namespace, key[1])

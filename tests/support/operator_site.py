@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from typing import TYPE_CHECKING, Any, Self
 
 from tests.support import manifests as m
@@ -27,6 +28,7 @@ from aixgo_operator.kube.resources import (
     resource_of,
 )
 from aixgo_operator.probe.redis_info import RedisProber
+from aixgo_operator.reconcile.engine import Engine
 from aixgo_operator.reconcile.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -50,16 +52,27 @@ SETTLE_SECONDS = 180.0
 
 
 class _Looks(Metrics):
-    """Counts the looks at each runtime that came to an end."""
+    """Counts the readings of the cluster, and the looks at each runtime, that came to an end."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.readings = 0
         self.ended: dict[str, int] = {}
 
     def done(self, key: Key, seconds: float, error: BaseException | None) -> None:
         super().done(key, seconds, error)
         if error is None and key.kind == AGENT_RUNTIMES.kind:
             self.ended[key.name] = self.ended.get(key.name, 0) + 1
+
+
+class _Engine(Engine):
+    """Tells :class:`_Looks` when it has read the cluster: without watches, it learns of pods by that."""
+
+    async def resync(self) -> int:
+        found = await super().resync()
+        assert isinstance(self.metrics, _Looks)
+        self.metrics.readings += 1
+        return found
 
 
 class Site:
@@ -89,6 +102,7 @@ class Site:
                 self.kubelet,
                 self.namespace,
                 self._folder / "auditor",
+                lambda: self._looks.readings,
                 lambda runtime: self._looks.ended.get(runtime, 0),
                 lambda: 0 if self._operator is None or self.crashed else self._operators,
             )
@@ -125,7 +139,7 @@ class Site:
         self._looks = _Looks()
         self._operators += 1
         settings = self._world.settings(self.namespace)
-        run = Run(client, settings, self.prober, RedisProber(timeout=1.0), self._looks)
+        run = Run(client, settings, self.prober, RedisProber(timeout=1.0), self._looks, _Engine)
         self._operator, self._client = contextlib.AsyncExitStack(), client
         await self._operator.enter_async_context(run)
 
@@ -312,6 +326,10 @@ class Site:
         """Return what is there, without what differs between two namespaces that are as they should be."""
         state = await self._world.state(namespace)
         state.pop(f"Secret {CA}", None)
+        for name, text in state.items():
+            # Whether pods that cannot serve are a rollout or a loss depends on whether they served before.
+            if name.startswith("AgentRuntime ") and _NOT_SERVING.search(text):
+                state[name] = _PROGRESS.sub("", text)
         # What was kept of backends that are gone, or are about to go.
         backends = {
             item["metadata"]["name"]: item
@@ -334,6 +352,8 @@ class Site:
 #: A ConfigMap of somebody else that has the name of one of the operator's.
 TAKEN = "back-config"
 
+_NOT_SERVING = re.compile(r'"Ready", "False", "(Rolling|NoReadyReplicas)"')
+_PROGRESS = re.compile(r'"(Rolling|NoReadyReplicas|RolloutComplete)"')
 _DRIFT: dict[str, Manifest] = {
     "Service": {"spec": {"selector": {"aixgo.dev/runtime": "other"}}},
     "Deployment": {"spec": {"template": {"spec": {"automountServiceAccountToken": True}}}},
