@@ -40,9 +40,11 @@ def quickstart(installation: Installation) -> Installation:
 @pytest.fixture(scope="session")
 def workload_namespace(installation: Installation) -> Iterator[Workload]:
     made = Workload(installation, "workload")
-    made.create()
-    yield made
-    made.delete()
+    try:
+        made.create()
+        yield made
+    finally:
+        made.delete()
 
 
 @pytest.fixture

@@ -111,8 +111,8 @@ def soak(seconds: float) -> None:
         steps.load_images(chosen, built)
         steps.install(chosen, built)
         workload = Workload(Installation(chosen, built), "drained")
-        workload.create()
         try:
+            workload.create()
             disruptions.create(workload)
             with ThreadPoolExecutor(1) as pool:
                 print(disruptions.disturb(workload, seconds, drain(workload, pool)), flush=True)

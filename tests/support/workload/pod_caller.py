@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import sys
+import threading
 import time
 from collections.abc import Coroutine
 from dataclasses import asdict, dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-
-from aiohttp import web
 
 from aixgo.rpc.client import AgentClient, ExecuteResult, RpcError
 
@@ -103,12 +104,6 @@ class Caller:
         self._streams.clear()
         self.account = Account()
 
-    async def close(self) -> None:
-        """Give up every call and close the connections."""
-        await self.reset()
-        for client in self._clients.values():
-            await client.close()
-
     async def _calls(self, client: AgentClient, kind: str, agent: str, user: str) -> None:
         while not self._stopping.is_set():
             await self._one(kind, client.execute(agent, "hello", user_id=user, timeout=CALL_TIMEOUT))
@@ -191,51 +186,66 @@ def why(error: RpcError) -> str:
     return said() if callable(said) else ""
 
 
-def application(caller: Caller) -> web.Application:
-    """Return what is served on :data:`PORT`."""
+class Door(BaseHTTPRequestHandler):
+    """What a test is answered on :data:`PORT`; the caller lives in the event loop, not in this thread."""
 
-    async def call(request: web.Request) -> web.Response:
-        wanted = await request.json()
-        client = caller.client(wanted["runtime"], wanted["namespace"], wanted["address"])
+    caller: Caller
+    loop: asyncio.AbstractEventLoop
+
+    def do_GET(self) -> None:
+        """Give the account."""
+        self._answer(self.path == "/account", self._account())
+
+    def do_POST(self) -> None:
+        """Do what the path says, with the parameters in the body."""
+        work = {"/calls": self._call, "/streams": self._stream, "/stop": self._stop, "/reset": self._reset}
+        wanted = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path in work:
+            asyncio.run_coroutine_threadsafe(work[self.path](wanted), self.loop).result()
+        self._answer(self.path in work, {})
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing of what went well."""
+
+    async def _call(self, wanted: dict[str, Any]) -> None:
+        caller, client = self.caller, self._client(wanted)
         caller.call(client, wanted["kind"], wanted["runtime"], wanted["function"], wanted["count"])
-        return web.json_response({})
 
-    async def stream(request: web.Request) -> web.Response:
-        wanted = await request.json()
-        client = caller.client(wanted["runtime"], wanted["namespace"], wanted["address"])
-        caller.stream(client, wanted["runtime"], wanted["seconds"], wanted["every"])
-        return web.json_response({})
+    async def _stream(self, wanted: dict[str, Any]) -> None:
+        client = self._client(wanted)
+        self.caller.stream(client, wanted["runtime"], wanted["seconds"], wanted["every"])
 
-    async def stop(_: web.Request) -> web.Response:
-        await caller.stop()
-        return web.json_response({})
+    async def _stop(self, _: dict[str, Any]) -> None:
+        await self.caller.stop()
 
-    async def reset(_: web.Request) -> web.Response:
-        await caller.reset()
-        return web.json_response({})
+    async def _reset(self, _: dict[str, Any]) -> None:
+        await self.caller.reset()
 
-    async def account(_: web.Request) -> web.Response:
-        return web.json_response(asdict(caller.account))
+    def _client(self, wanted: dict[str, Any]) -> AgentClient:
+        return self.caller.client(wanted["runtime"], wanted["namespace"], wanted["address"])
 
-    async def close(_: web.Application) -> None:
-        await caller.close()
+    def _account(self) -> dict[str, Any]:
+        async def copy() -> dict[str, Any]:
+            return asdict(self.caller.account)
 
-    served = web.Application()
-    served.router.add_post("/calls", call)
-    served.router.add_post("/streams", stream)
-    served.router.add_post("/stop", stop)
-    served.router.add_post("/reset", reset)
-    served.router.add_get("/account", account)
-    served.on_cleanup.append(close)
-    return served
+        return asyncio.run_coroutine_threadsafe(copy(), self.loop).result()
+
+    def _answer(self, known: bool, document: dict[str, Any]) -> None:
+        body = json.dumps(document).encode()
+        self.send_response(200 if known else 404)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
 
-def main() -> None:
-    async def made() -> web.Application:
-        return application(Caller(Path(sys.argv[1])))
-
-    web.run_app(made(), port=PORT, print=None, access_log=None)
+async def main() -> None:
+    """Serve until the pod is deleted."""
+    Door.caller, Door.loop = Caller(Path(sys.argv[1])), asyncio.get_running_loop()
+    server = ThreadingHTTPServer(("", PORT), Door)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(main())
