@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from array import array
+import struct
 from typing import Final
 
 from aixgo import identifiers
@@ -11,6 +11,9 @@ from aixgo.session import formats
 #: The node before the first message.
 ROOT: Final = -1
 
+#: Predecessor; number of messages up to this one; where the run of messages begins that each followed the one
+#: before it in the log, up to this one; where the line begins, and how long it is.
+_ROW: Final = struct.Struct("=iiiqI")
 _ID: Final = 16
 _CHAIN: Final = 20
 #: Stands for an id that is no UUID.
@@ -22,29 +25,22 @@ class NodeTable:
 
     __slots__ = (
         "_chains",
-        "_depths",
+        "_count",
         "_ids",
         "_last",
-        "_lengths",
         "_numbers",
-        "_parents",
         "_resumed",
-        "_runs",
-        "_starts",
+        "_rows",
         "_texts",
     )
 
     def __init__(self) -> None:
         self._ids = bytearray()
         self._chains = bytearray()
-        self._parents = array("i")
-        self._depths = array("i")
-        #: Where the run of messages begins that each followed the one before it in the log, up to this one.
-        self._runs = array("i")
+        self._rows = bytearray()
+        self._count = 0
         #: The message that was added without its predecessors.
         self._resumed = ROOT
-        self._starts = array("q")
-        self._lengths = array("I")
         #: Ids that are no UUIDs: other programs may have written them.
         self._texts: dict[int, str] = {}
         self._numbers: dict[str, int] = {}
@@ -52,30 +48,29 @@ class NodeTable:
         self._last = (ROOT, "", 0, formats.NO_CHAIN)
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return self._count
 
     def add(self, entry_id: str, parent: int, start: int, end: int, chain: str, depth: int = 0) -> int:
         """Add a message and return its number. ``depth`` only if it does not follow from its parent."""
-        node = len(self._starts)
+        node = self._count
         raw = identifiers.pack(entry_id)
         if raw is None or raw == _OTHER:
             self._texts[node] = entry_id
             self._numbers[entry_id] = node
             raw = _OTHER
-        self._ids += raw
-        self._chains += bytes.fromhex(chain)
+        run = node
         if parent == ROOT:
             depth = depth or 1
-            self._runs.append(node)
         else:
-            depth = self._depths[parent] + 1
-            joined = parent == node - 1 and parent != self._resumed
-            self._runs.append(self._runs[parent] if joined else node)
+            _, before, run_before, _, _ = _ROW.unpack_from(self._rows, parent * _ROW.size)
+            depth = before + 1
+            if parent == node - 1 and parent != self._resumed:
+                run = run_before
+        self._ids += raw
+        self._chains += bytes.fromhex(chain)
+        self._rows += _ROW.pack(parent, depth, run, start, end - start)
+        self._count = node + 1
         self._last = (node, entry_id, depth, chain)
-        self._depths.append(depth)
-        self._parents.append(parent)
-        self._starts.append(start)
-        self._lengths.append(end - start)
         return node
 
     def resume(self, entry_id: str, depth: int, chain: str, start: int, end: int) -> int:
@@ -115,7 +110,7 @@ class NodeTable:
 
     def depth(self, node: int) -> int:
         """Return the number of messages from the beginning up to a node."""
-        return 0 if node == ROOT else self._depths[node]
+        return 0 if node == ROOT else self._row(node)[1]
 
     def chain(self, node: int) -> str:
         """Return the chain value at a node."""
@@ -127,21 +122,25 @@ class NodeTable:
 
     def place(self, node: int) -> tuple[int, int]:
         """Return where a message's line begins and ends (with its line feed)."""
-        start = self._starts[node]
-        return start, start + self._lengths[node]
+        _, _, _, start, length = self._row(node)
+        return start, start + length
+
+    def _row(self, node: int) -> tuple[int, int, int, int, int]:
+        row: tuple[int, int, int, int, int] = _ROW.unpack_from(self._rows, node * _ROW.size)
+        return row
 
     def runs(self, node: int, limit: int | None) -> list[range]:
         """Return the newest ``limit`` messages of a branch, newest run first; each run ascends."""
         found: list[range] = []
         left = len(self) if limit is None else limit
         while node != ROOT and left > 0:
-            begin = max(self._runs[node], node - left + 1)
+            begin = max(self._row(node)[2], node - left + 1)
             found.append(range(begin, node + 1))
             left -= node + 1 - begin
-            node = self._parents[begin]
+            node = self._row(begin)[0]
         return found
 
     def ends(self) -> list[int]:
         """Return the messages that no message follows, newest first."""
-        parents = set(self._parents)
+        parents = {row[0] for row in _ROW.iter_unpack(self._rows)}
         return [node for node in range(len(self) - 1, -1, -1) if node not in parents]

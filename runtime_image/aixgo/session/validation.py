@@ -150,7 +150,8 @@ def messages(values: Iterable[Message]) -> list[Message]:
         if not isinstance(value, Message):
             raise InvalidMessageError(f"expected a Message, not {type(value).__name__}")
         texts = (value.id, value.type, value.payload, value.timestamp)
-        if set(map(type, texts)) != _TEXT and not all(isinstance(text, str) for text in texts):
+        kinds = {*map(type, texts)}
+        if kinds != _TEXT and not all(issubclass(kind, str) for kind in kinds):
             raise InvalidMessageError("id, type, payload and timestamp of a message must be text")
         if value.metadata and not is_finite(value.metadata):
             raise InvalidMessageError("a number in the metadata of a message is not finite")

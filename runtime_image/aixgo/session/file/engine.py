@@ -205,7 +205,13 @@ class FileEngine:
                     prepared = await self._run(what, work)
                 if lease is not None:
                     self._leases.check(lease)
-                result = await self._commit(what, prepared) if isinstance(prepared, Change) else prepared
+                if not isinstance(prepared, Change):
+                    result = prepared
+                elif self._durable:  # without a coroutine more
+                    result = await self._committer.submit(what, prepared)
+                    self._store.changed(prepared.log)
+                else:
+                    result = await self._commit(what, prepared)
             finally:
                 self._done(self._changing, session_id)
         finally:
