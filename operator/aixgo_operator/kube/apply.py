@@ -14,6 +14,7 @@ from aixgo_operator.api.constants import (
     LABEL_SESSION_BACKEND,
 )
 from aixgo_operator.kube import immutable
+from aixgo_operator.kube.contention import FREE, Contention
 from aixgo_operator.kube.diff import differences, manifest_hash
 from aixgo_operator.kube.errors import ConflictError, InvalidError
 from aixgo_operator.kube.resources import CLAIMS, OPTIONAL_KINDS, SECRETS, resource_of
@@ -108,9 +109,11 @@ class ApplyResult:
 class Applier:
     """Applies children through a client; remembers only what the API server makes of our wishes."""
 
-    def __init__(self, client: KubeClient, children: Children) -> None:
+    def __init__(self, client: KubeClient, children: Children, contention: Contention | None = None) -> None:
         self._client = client
         self._children = children
+        #: Who undoes what we write is not answered at once for ever.
+        self._contention = contention or Contention()
         #: Paths that the API server stores in another way than we wrote them, by uid and hash.
         self._normalised: dict[tuple[str, str], frozenset[str]] = {}
         #: Kinds, namespaces and names that something had that is not in the cache: to be looked at first.
@@ -162,6 +165,9 @@ class Applier:
         if resource in OPTIONAL_KINDS or (observed is None and where in self._taken):
             observed = await self._look(body, owner)
         if observed is None:
+            if self._contention.wait(where, manifest_hash(body)):
+                result.waiting.append(key)
+                return
             if await self._create(body, key, result):
                 self._taken.discard(where)
                 return
@@ -175,6 +181,9 @@ class Applier:
         elif observed["metadata"].get("deletionTimestamp"):
             result.waiting.append(key)
         elif self._differs(body, observed):
+            if self._contention.wait(where, manifest_hash(body)):
+                result.waiting.append(key)
+                return
             try:
                 # The uid is a precondition: not an object that took its place.
                 uid = {"uid": observed["metadata"]["uid"]}
@@ -239,6 +248,9 @@ class Applier:
         stored = await self._client.apply(body | {"metadata": body["metadata"] | condition}, force=force)
         result.written.append(key)
         self._children.wrote(stored)
+        where = (key.kind, stored["metadata"]["namespace"], key.name)
+        if self._contention.wrote(where, manifest_hash(body)) == FREE:
+            log.warning("somebody undoes what is written", extra={"object": "/".join(where)})
         left = frozenset(differences(body, stored))
         if left:
             self._normalised[(stored["metadata"]["uid"], _hash_of(body))] = left
