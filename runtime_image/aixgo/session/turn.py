@@ -119,7 +119,8 @@ class Turn:
     async def __aenter__(self) -> Self:
         if self._lease is not None:
             raise RuntimeError("a turn cannot be entered twice")
-        if active_turn(self.session) is not None:
+        active = _active.get()
+        if active and active_turn(self.session) is not None:
             raise SessionConflictError("this task is already inside a turn of the session")
         start = await self._backend.begin_turn(
             self.session.id, idempotency_key=self._key, timeout=self._timeout
@@ -127,7 +128,7 @@ class Turn:
         self._lease, self.replayed = start.lease, start.replayed
         self.session.note(start.record)
         self._renewals.add(start.lease)
-        _active.set((self, *_active.get()))
+        _active.set((self, *active))
         return self
 
     async def __aexit__(
@@ -138,7 +139,8 @@ class Turn:
     ) -> None:
         lease = self._lease
         assert lease is not None  # noqa: S101 - __aenter__ came to its end
-        _active.set(tuple(turn for turn in _active.get() if turn is not self))
+        active = _active.get()
+        _active.set(() if active == (self,) else tuple(turn for turn in active if turn is not self))
         try:
             if error_type is None and self._pending:
                 append = Append(self._id, tuple(self._pending), None, lease, self._key, ends_lease=True)
