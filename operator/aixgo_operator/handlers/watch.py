@@ -137,7 +137,8 @@ def _tune(settings: kopf.OperatorSettings) -> None:
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 310
     settings.watching.connect_timeout = 5
-    settings.watching.chunk_size = 500
+    # A worker for each object of a page, fifteen kinds at a time.
+    settings.watching.chunk_size = 100
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 5
     # kopf would kill the process so long after its end, whatever else is going on in it.

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 from aixgo_operator.api.constants import FIELD_MANAGER
 from aixgo_operator.kube.calls import Caller
 from aixgo_operator.kube.errors import AlreadyExistsError, ApiError, NotFoundError, NotLeadingError
-from aixgo_operator.kube.resources import DEPLOYMENTS, EVENTS, Manifest, Resource, resource_of, with_type
+from aixgo_operator.kube.resources import EVENTS, Manifest, Resource, resource_of, with_type
+from aixgo_operator.kube.slim import slim
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +33,15 @@ class KubeClient(Protocol):
     async def list_objects(
         self, resource: Resource, namespace: str | None = None, *, label_selector: str = ""
     ) -> list[Manifest]:
-        """Return all objects of a kind, read in pages, without managedFields but for Deployments.
+        """Return all objects of a kind, :func:`~aixgo_operator.kube.slim.slim`.
 
         Raises NotFoundError when the kind is not installed.
         """
+
+    def pages(
+        self, resource: Resource, namespace: str | None = None, *, label_selector: str = ""
+    ) -> AsyncIterator[list[Manifest] | None]:
+        """Yield the same page by page. None: it begins again, and what came before does not count."""
 
     async def installed(self, resource: Resource, namespace: str | None = None) -> bool:
         """Whether the API server has the kind. Raises ForbiddenError when it may not be asked."""
@@ -96,7 +102,16 @@ class ApiServerClient(Caller):
     ) -> list[Manifest]:
         """See :meth:`KubeClient.list_objects`."""
         items: list[Manifest] = []
-        params = {"limit": str(PAGE)} | ({"labelSelector": label_selector} if label_selector else {})
+        async for page in self.pages(resource, namespace, label_selector=label_selector):
+            items = [] if page is None else items + page
+        return items
+
+    async def pages(
+        self, resource: Resource, namespace: str | None = None, *, label_selector: str = ""
+    ) -> AsyncIterator[list[Manifest] | None]:
+        """See :meth:`KubeClient.pages`."""
+        first = {"limit": str(PAGE)} | ({"labelSelector": label_selector} if label_selector else {})
+        params = first
         while True:
             try:
                 page = await self._call("GET", resource, resource.path(namespace), params=params)
@@ -104,13 +119,14 @@ class ApiServerClient(Caller):
                 if error.status != 410 or "continue" not in params:
                     raise
                 # The pages took so long that their common state is forgotten: from the beginning.
-                items, params = [], {key: params[key] for key in params if key != "continue"}
+                params = first
+                yield None
                 continue
-            items += [_listed(resource, item) for item in page.get("items") or ()]
             token = (page.get("metadata") or {}).get("continue")
+            yield [slim(with_type(resource, item)) for item in page.pop("items", None) or ()]
             if not token:
-                return items
-            params["continue"] = token
+                return
+            params = first | {"continue": token}
 
     async def installed(self, resource: Resource, namespace: str | None = None) -> bool:
         """See :meth:`KubeClient.installed`."""
@@ -234,9 +250,3 @@ class ApiServerClient(Caller):
         if force is not None:
             params["force"] = "true" if force else "false"
         return await self._call("PATCH", resource, path, body=body, params=params, content_type=content_type)
-
-
-def _listed(resource: Resource, item: Manifest) -> Manifest:
-    if resource is not DEPLOYMENTS:
-        item["metadata"].pop("managedFields", None)  # half of an object, and nobody reads it
-    return with_type(resource, item)

@@ -7,7 +7,7 @@ state never overwrites a newer one, so the order of these sources does not matte
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 
@@ -23,6 +23,8 @@ from aixgo_operator.api.constants import (
 from aixgo_operator.api.v1alpha1 import KINDS, Agent, AgentRuntime, CustomResource, SessionBackend
 from aixgo_operator.domain import consent, references
 from aixgo_operator.kube.apply import controller_uid
+from aixgo_operator.kube.resources import PODS
+from aixgo_operator.kube.slim import slim, slim_pod
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -301,8 +303,4 @@ def _version(manifest: Manifest) -> int | None:
 
 
 def _slim(manifest: Manifest) -> Manifest:
-    """Drop the largest part that nobody reads. A Deployment's is kept: it says who scaled it."""
-    if manifest["kind"] == "Deployment" or "managedFields" not in manifest["metadata"]:
-        return manifest
-    metadata: dict[str, Any] = {k: v for k, v in manifest["metadata"].items() if k != "managedFields"}
-    return manifest | {"metadata": metadata}
+    return slim_pod(slim(manifest)) if manifest["kind"] == PODS.kind else slim(manifest)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aixgo_operator.domain.settings import OperatorSettings
     from aixgo_operator.kube.client import KubeClient
     from aixgo_operator.kube.resources import Manifest, Resource
-    from aixgo_operator.reconcile.cache import Cache
+    from aixgo_operator.reconcile.cache import Cache, Ref
 
 #: Objects that are taken in without letting anything else run.
 _BATCH: Final = 100
@@ -32,7 +32,7 @@ async def list_everything(
 ) -> AsyncIterator[tuple[Resource, Manifest, bool]]:
     """Yield every object of interest with its kind; True at the end marks one of the cache that is gone.
 
-    Kind by kind, so that not the whole cluster is in memory twice: namespaces, then our own, so that children
+    Page by page, so that not the whole cluster is in memory twice: namespaces, then our own, so that children
     find their owners. Raises ApiError; NotFoundError when more than ``may_lack`` of our kinds are not served:
     those have no objects.
     """
@@ -40,19 +40,16 @@ async def list_everything(
         yield (NAMESPACES, item, False)
     for resource in (*OUR_KINDS, *CHILD_KINDS, *OPTIONAL_KINDS, PODS):
         selector = "" if resource in OUR_KINDS else OUR_LABEL
-        items: list[Manifest] = []
+        listed: set[Ref] = set()
         try:
             for namespace in settings.watch_namespaces or (None,):
-                items += await _listed(client, resource, namespace, selector)
+                async for item in _listed(client, resource, namespace, selector):
+                    listed.add(ref_of(item))
+                    yield (resource, item, False)
         except NotFoundError:
             if resource not in OUR_KINDS or may_lack <= 0:
                 raise
             may_lack -= 1
-        listed = {ref_of(item) for item in items}
-        while items:
-            yield (resource, items.pop(), False)
-            if len(items) % _BATCH == 0:
-                await asyncio.sleep(0)
         for known in list(cache.all_of(resource.kind)):
             if ref_of(known) not in listed and await _gone(client, resource, known):
                 yield (resource, known, True)
@@ -60,13 +57,17 @@ async def list_everything(
 
 async def _listed(
     client: KubeClient, resource: Resource, namespace: str | None, selector: str
-) -> list[Manifest]:
+) -> AsyncIterator[Manifest]:
+    """Yield the objects of a kind, page by page; those that went while it was read may be among them."""
     try:
-        return await client.list_objects(resource, namespace, label_selector=selector)
+        async for page in client.pages(resource, namespace, label_selector=selector):
+            while page:
+                yield page.pop()
+                if len(page) % _BATCH == 0:
+                    await asyncio.sleep(0)
     except (NotFoundError, ForbiddenError):
-        if resource in OPTIONAL_KINDS:
-            return []  # the add-on is not installed, or its use is switched off
-        raise
+        if resource not in OPTIONAL_KINDS:
+            raise  # else the add-on is not installed, or its use is switched off
 
 
 async def _gone(client: KubeClient, resource: Resource, known: Manifest) -> bool:

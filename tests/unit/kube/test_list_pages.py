@@ -34,6 +34,7 @@ def page(*names: str, token: str = "") -> dict[str, Any]:
 
 
 async def test_a_list_whose_state_is_forgotten_begins_again() -> None:
+    """O20: 410 between two pages."""
     client = Paging(page("a", token="1"), EXPIRED, page("a", "b", token="2"), page("c"))
     found = await client.list_objects(PODS)
     assert [item["metadata"]["name"] for item in found] == ["a", "b", "c"]
@@ -44,3 +45,12 @@ async def test_a_list_whose_state_is_forgotten_begins_again() -> None:
 async def test_a_410_of_the_first_page_is_an_error() -> None:
     with pytest.raises(ApiError, match="410"):
         await Paging(EXPIRED).list_objects(PODS)
+
+
+async def test_pages_that_begin_again_say_so() -> None:
+    client = Paging(page("a", token="1"), EXPIRED, page("b"))
+    names = [
+        None if each is None else [item["metadata"]["name"] for item in each]
+        async for each in client.pages(PODS)
+    ]
+    assert names == [["a"], None, ["b"]]
