@@ -95,4 +95,5 @@ def plan(*, quick: bool) -> list[list[Step]]:
         ],
         [step("x1", STORES, "clients", 0, clients=1), step("x32", STORES, "clients", 0, clients=32)],
         [step(name, ("redis",), "extra", 1, name=name) for name in ("round-trips", "race")],
+        [step("replay", ("file-fsync",), "extra", 1, name="replay")],
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -73,9 +75,46 @@ class _AixgoFile(AixgoAdapter):
             return (time.perf_counter() - begin) * 1e6, messages
 
 
+#: Size of a full write-ahead log, and of the part that an append of all clients may need.
+_LOG_SIZE = 8 << 20
+_ROOM = 128 << 10
+_CLIENTS = 32
+
+
 class AixgoFileFsync(_AixgoFile):
     durability = "power loss (fdatasync)"
     mode = "fsync"
+
+    async def open(self) -> None:
+        await super().open()
+        self.extra = {"replay": self._replay}
+
+    async def _replay(self) -> dict[str, float]:
+        """Open a store after a power cut that left its log, full of small appends, and empty files."""
+        left, cut = self.directory.with_name("replay"), self.directory.with_name("replay-cut")
+        records = 0
+        async with Manager(FileBackend(left, durability="fsync", log_size=_LOG_SIZE)) as manager:
+            sessions = [await manager.create("assistant") for _ in range(_CLIENTS)]
+            journal = manager.backend._store.journal  # type: ignore[attr-defined]  # noqa: SLF001 - as above
+            while journal.size < _LOG_SIZE - _ROOM:
+                await asyncio.gather(*(each.append_message(self.message(records)) for each in sessions))
+                records += len(sessions)
+            if journal.rotations:
+                raise AssertionError("the log began anew")
+            shutil.copytree(left, cut)
+        for path in cut.glob("*/*.jsonl"):
+            path.write_bytes(b"")
+        backend = FileBackend(cut, durability="fsync")
+        async with Manager(backend) as manager:
+            begin, cpu = time.perf_counter(), time.process_time()
+            await backend.list_agents()
+            seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
+            found = await manager.list("assistant")
+            if sum(session.message_count for session in found) != records:
+                raise AssertionError("messages are missing")
+        shutil.rmtree(left)
+        shutil.rmtree(cut)
+        return {"ms": seconds * 1e3, "cpu_ms": cpu * 1e3, "records": records}
 
 
 class AixgoFileOs(_AixgoFile):

@@ -67,6 +67,11 @@ class Journal:
         #: How fast the disk is.
         self.pace = DiskPace()
 
+    @property
+    def size(self) -> int:
+        """How many bytes of the log are in use."""
+        return 0 if self._wal is None else self._wal.end
+
     def recover(self) -> list[Repair]:
         """Replay the log that a crash left, and remove it. The caller holds the store's lock.
 

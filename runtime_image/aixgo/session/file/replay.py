@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
 
 from aixgo.session.file import paths
 from aixgo.session.file.wal import Kind
 from aixgo.session.types import Repair
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from aixgo.session.file.wal import Record
+
+_THREADS: Final = 8
 
 
 def replay(directories: paths.Directories, records: Iterable[Record]) -> list[Repair]:
@@ -31,12 +34,30 @@ def replay(directories: paths.Directories, records: Iterable[Record]) -> list[Re
         while pieces and record.offset < pieces[-1].offset + len(pieces[-1].data):
             pieces.pop()
         pieces.append(record)
-    repairs = []
-    for (agent_name, session_id), pieces in sessions.items():
-        text = _replay_session(directories, agent_name, session_id, pieces)
-        if text:
-            repairs.append(Repair(agent_name, session_id, text))
-    return repairs
+
+    def one(key: tuple[str, str]) -> str:
+        return _replay_session(directories, *key, sessions[key])
+
+    # A file system makes those durable together that it is asked for at the same time.
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="aixgo-replay") as pool:
+        told = zip(sessions, pool.map(one, sessions), strict=True)
+        return [Repair(*key, text) for key, text in told if text]
+
+
+def _runs(pieces: list[Record]) -> Iterator[tuple[int, bytes]]:
+    """Yield where pieces that follow each other in the file begin, and what they are together."""
+    run: list[bytes] = []
+    begin = end = 0
+    for piece in pieces:
+        if run and piece.offset != end:
+            yield begin, b"".join(run)
+            run = []
+        if not run:
+            begin = piece.offset
+        run.append(piece.data)
+        end = piece.offset + len(piece.data)
+    if run:
+        yield begin, b"".join(run)
 
 
 def _replay_session(
@@ -52,14 +73,15 @@ def _replay_session(
     written = 0
     missing = False
     try:
-        for piece in pieces:
-            size = os.fstat(fd).st_size
-            if piece.offset > size:
+        for offset, data in _runs(pieces):
+            if offset > os.fstat(fd).st_size:
                 missing = True
                 break
-            if paths.read_range(fd, piece.offset, piece.offset + len(piece.data)) != piece.data:
-                paths.write_at(fd, piece.data, piece.offset)
-                written += len(piece.data)
+            there = paths.read_range(fd, offset, offset + len(data))
+            if there != data:
+                kept = len(there) if data.startswith(there) else 0
+                paths.write_at(fd, data[kept:], offset + kept)
+                written += len(data) - kept
         os.fsync(fd)
     finally:
         os.close(fd)
