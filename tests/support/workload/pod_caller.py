@@ -199,7 +199,7 @@ class Door(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Do what the path says, with the parameters in the body."""
         work = {"/calls": self._call, "/streams": self._stream, "/stop": self._stop, "/reset": self._reset}
-        wanted = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        wanted = json.loads(self._body())
         if self.path in work:
             asyncio.run_coroutine_threadsafe(work[self.path](wanted), self.loop).result()
         self._answer(self.path in work, {})
@@ -220,6 +220,17 @@ class Door(BaseHTTPRequestHandler):
 
     async def _reset(self, _: dict[str, Any]) -> None:
         await self.caller.reset()
+
+    def _body(self) -> bytes:
+        """Read the body: the API server's proxy sends it in chunks."""
+        if "Content-Length" in self.headers:
+            return self.rfile.read(int(self.headers["Content-Length"]))
+        parts = []
+        while size := int(self.rfile.readline(), 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
 
     def _client(self, wanted: dict[str, Any]) -> AgentClient:
         return self.caller.client(wanted["runtime"], wanted["namespace"], wanted["address"])
