@@ -70,6 +70,34 @@ async def test_who_is_alone_waits_for_nobody_and_two_share_their_flushes(
         ]
 
 
+async def test_those_who_come_one_by_one_share_flushes(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As callers over the network do: the event loop goes on while the thread flushes for those who came."""
+    monkeypatch.setattr(DiskPace, "is_fast", True)
+    flush = os.fdatasync
+
+    def slow(fd: int) -> None:
+        time.sleep(0.001)  # a disk, not a wait for something: whoever holds the loop meanwhile is alone
+        flush(fd)
+
+    async def caller(number: int, session: Session) -> None:
+        for count in range(5):
+            for _ in range((7 * number + count) % 32):  # no two in one tick
+                await asyncio.sleep(0)
+            async with session.turn() as turn:
+                await turn.append_messages([message("question"), message("answer")])
+
+    async with Manager(FileBackend(directory)) as manager:
+        sessions = [await manager.create("assistant") for _ in range(32)]
+        journal = manager.backend._store.journal  # type: ignore[attr-defined]
+        flushes = journal.flushes
+        monkeypatch.setattr(os, "fdatasync", slow)
+        await asyncio.gather(*(caller(number, session) for number, session in enumerate(sessions)))
+        assert journal.flushes - flushes <= 32 * 5 / 3
+        assert [session.message_count for session in sessions] == [10] * 32
+
+
 async def _append_often(session: Session, count: int) -> None:
     for number in range(count):
         await session.append_message(message(number))
