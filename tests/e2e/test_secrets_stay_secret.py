@@ -36,6 +36,7 @@ def secret_values(quickstart: Installation) -> dict[str, str]:
 
 
 def test_no_secret_in_logs_objects_or_events(quickstart: Installation) -> None:
+    """O23: with real pods and their logs."""
     steps.call(quickstart.cluster, "assistant", "Say hello.")
     values = secret_values(quickstart)
     assert {key.split("/")[1] for key in values} >= {"aixgo-ca", "agents-tls", "sessions-redis-auth"}

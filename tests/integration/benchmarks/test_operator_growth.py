@@ -47,7 +47,7 @@ def test_a_settled_cluster_is_not_written_to(measured: dict[int, Numbers]) -> No
 
 
 def test_a_secret_changes_only_what_depends_on_it(measured: dict[int, Numbers]) -> None:
-    """The pods that mount it are told to read it; nothing else changes anywhere."""
+    """O19: The pods that mount it are told to read it; nothing else changes anywhere."""
     for numbers in measured.values():
         assert numbers["secret"]["strangers"] == 0
         assert numbers["secret"]["touched"] == 1
@@ -72,3 +72,10 @@ def test_cpu_grows_no_faster_than_the_number_of_objects(measured: dict[int, Numb
     assert growth(measured, "cold", "cpu per object") <= CPU_GROWTH
     assert growth(measured, "restart", "cpu per object") <= CPU_GROWTH
     assert growth(measured, "steady", "cpu per look") <= CPU_GROWTH
+
+
+def test_o22_memory_grows_by_little_for_an_agent_more(measured: dict[int, Numbers]) -> None:
+    """O22: the most that a start ever takes, lists included, is at most 60 kB for an Agent more, 400 MB for 5,000."""
+    for step in ("cold", "restart"):
+        more = measured[LARGE][step]["peak"] - measured[SMALL][step]["peak"]
+        assert more / (LARGE - SMALL) <= 0.06, step

@@ -117,6 +117,7 @@ def custom_agent(namespace: str, runtime: str) -> dict[str, Any]:
 async def test_calls_go_on_while_the_authority_changes_and_the_operator_is_restarted(
     plane: ControlPlane, cluster: support.Cluster, tmp_path: Path
 ) -> None:
+    """O16: no refused call; a crash between the steps resumes."""
     namespace = await cluster.namespace("rotate")
     chosen = support.settings(namespace, (namespace,), ca_rotation_overlap_seconds=1)
     await cluster.apply(m.runtime(namespace, "front", replicas=2, clients=[{"name": "ci"}]))

@@ -32,7 +32,7 @@ async def world(plane: ControlPlane, cluster: support.Cluster) -> AsyncIterator[
 
 
 async def test_operators_that_die_after_each_write_end_in_the_same_state(world: World) -> None:
-    """Each does one write (or those that were under way) and never sees the answer.
+    """O17: Each does one write (or those that were under way) and never sees the answer.
 
     tests/soak/operator_crashes.py: one that dies after the k-th, for every k.
     """

@@ -97,6 +97,7 @@ async def test_every_order_leaves_nothing_but_kept_volumes(
 
 
 async def test_a_namespace_with_everything_in_it(plane: ControlPlane, cluster: support.Cluster) -> None:
+    """O9: in a namespace that is going away, what is refused is in order."""
     own, team = await cluster.namespace("operator"), await cluster.namespace("gone")
     async with support.running(plane, cluster, support.settings(own, (own, team))) as operator:
         await populate(cluster, team, "Delete")
@@ -111,7 +112,7 @@ async def test_a_namespace_with_everything_in_it(plane: ControlPlane, cluster: s
 
 
 async def test_the_operator_goes_first(plane: ControlPlane, cluster: support.Cluster) -> None:
-    """All but a protected backend goes without it; that is released by the next operator, or by hand."""
+    """O9: All but a protected backend goes without it; that is released by the next operator, or by hand."""
     own, team = await cluster.namespace("operator"), await cluster.namespace("gone")
     unused = m.file_backend(team, "unused")
     async with support.running(plane, cluster, support.settings(own, (own, team))):
@@ -222,6 +223,7 @@ async def test_sessions_are_purged_or_kept(
 async def test_a_purge_waits_for_redis_unless_told_otherwise(
     plane: ControlPlane, cluster: support.Cluster, redis: RedisServer
 ) -> None:
+    """O9: a cleanup that cannot end is told, and ended by the annotation."""
     own, team, other = [await cluster.namespace(name) for name in ("operator", "team", "other")]
     for namespace in (team, other):
         await converse(redis, namespace)

@@ -76,6 +76,7 @@ def test_the_other_takes_over_in_time(handovers: dict[str, Handover], fault: str
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_there_are_never_two_writers(handovers: dict[str, Handover], fault: str) -> None:
+    """O21: by the API server's audit log: a stopped leader writes nothing."""
     seen = handovers[fault]
     old, new = _work(seen.first), _work(seen.second)
     assert len(old) > 10

@@ -98,6 +98,7 @@ async def test_a_secret_that_was_made_immutable_is_made_anew(
 async def test_a_selector_never_changes_and_holds_nothing_else_up(
     plane: ControlPlane, cluster: support.Cluster
 ) -> None:
+    """O7: a 422 is a condition, and tried again with pauses."""
     namespace = await cluster.namespace()
     chosen = support.settings(namespace, (namespace,))
     async with support.running(plane, cluster, chosen):

@@ -90,6 +90,7 @@ async def test_a_killed_leader_is_replaced_after_a_lease(
 
 
 async def test_a_leader_without_an_api_server_stops_before_another_starts(candidates: list[Elector]) -> None:
+    """O21: its renewals hang."""
     first, second = candidates
     await first.acquire()
     holding = asyncio.create_task(first.hold())
@@ -136,7 +137,7 @@ async def test_an_operator_that_loses_its_lease_writes_no_more(
 async def test_a_write_that_waits_for_its_connection_is_not_sent_after_the_lease(
     plane: ControlPlane, cluster: support.Cluster, tmp_path: Path
 ) -> None:
-    """As in a process that is frozen between the question and the first byte."""
+    """O21: As in a process that is frozen between the question and the first byte."""
     namespace = await cluster.namespace()
     manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "late", "namespace": namespace}}
     leading = True

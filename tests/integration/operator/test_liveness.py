@@ -33,6 +33,7 @@ def _health(port: int) -> tuple[int, dict[str, Any]]:
 async def test_liveness_fails_when_the_watches_are_silent(
     plane: ControlPlane, cluster: support.Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """O20: a silent stall is noticed, and its end."""
     namespace = await cluster.namespace()
     async with TcpProxy(plane.url) as proxy:
         watch_through(proxy, monkeypatch)

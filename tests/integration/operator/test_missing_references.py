@@ -117,6 +117,7 @@ async def test_certificates_survive_a_restart_and_are_repaired(
 async def test_what_the_api_server_refuses_is_told_and_tried_again_with_patience(
     plane: ControlPlane, cluster: support.Cluster
 ) -> None:
+    """O7: a refused template, too."""
     namespace = await cluster.namespace()
     async with support.running(plane, cluster, support.settings(namespace, (namespace,))) as operator:
         await cluster.apply(m.runtime(namespace))

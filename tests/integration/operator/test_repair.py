@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support import manifests as m
@@ -32,6 +32,7 @@ pytestmark = pytest.mark.apiserver
 async def test_drift_is_repaired_and_foreign_fields_stay(
     plane: ControlPlane, cluster: support.Cluster
 ) -> None:
+    """O5: deleted and edited children come back, fields of others stay."""
     namespace = await cluster.namespace()
     async with support.running(plane, cluster, support.settings(namespace, (namespace,))) as operator:
         await cluster.apply(m.runtime(namespace, replicas=2))
@@ -54,6 +55,8 @@ async def test_drift_is_repaired_and_foreign_fields_stay(
             await support.until(back, f"{resource.kind} {name} is back")
 
         # Edited fields come back; what others added stays.
+        before = await cluster.get(DEPLOYMENTS, namespace, "runtime")
+        image = before["spec"]["template"]["spec"]["containers"][0]["image"]
         await cluster.patch(
             SERVICES,
             namespace,
@@ -66,28 +69,41 @@ async def test_drift_is_repaired_and_foreign_fields_stay(
             "runtime",
             {"spec": {"template": {"spec": {"automountServiceAccountToken": True}}}},
         )
+        container: dict[str, Any] = {"name": "runtime", "image": "example.org/other:1"}
+        container["env"] = [{"name": "THEIRS", "value": "1"}]
+        template = {"template": {"spec": {"containers": [container]}}}
+        theirs = {"apiVersion": "apps/v1", "kind": "Deployment", "spec": template}
+        metadata = {"name": "runtime", "namespace": namespace}
+        await cluster.apply({**theirs, "metadata": metadata}, manager="mesh")
 
         async def repaired() -> bool:
             service = await cluster.get(SERVICES, namespace, "runtime")
             deployment = await cluster.get(DEPLOYMENTS, namespace, "runtime")
             pod = deployment["spec"]["template"]["spec"]
             return (
-                service["spec"]["selector"]["aixgo.dev/runtime"] == "runtime"
+                pod["containers"][0]["image"] == image
+                and service["spec"]["selector"]["aixgo.dev/runtime"] == "runtime"
                 and pod["automountServiceAccountToken"] is False
             )
 
         await support.until(repaired, "both edits are repaired")
         service = await cluster.get(SERVICES, namespace, "runtime")
         assert service["metadata"]["labels"]["team"] == "blue"
+        deployment = await cluster.get(DEPLOYMENTS, namespace, "runtime")
+        env = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+        assert {"name": "THEIRS", "value": "1"} in env
         await cluster.until_condition(AGENT_RUNTIMES, namespace, "runtime", "Ready", "True")
 
 
 async def test_removed_wishes_are_pruned_and_other_objects_are_not(
     plane: ControlPlane, cluster: support.Cluster
 ) -> None:
+    """O6: what is not wanted any more goes; an object with our labels and another owner stays."""
     namespace = await cluster.namespace()
     async with support.running(plane, cluster, support.settings(namespace, (namespace,))):
-        await cluster.apply(m.runtime(namespace, replicas=2, clients=[{"name": "ci"}, {"name": "bob"}]))
+        clients = [{"name": "ci"}, {"name": "bob"}]
+        more: dict[str, Any] = {"grpc": {"port": 6000}, "nodeSelector": {"disk": "ssd"}}
+        await cluster.apply(m.runtime(namespace, replicas=2, clients=clients, **more))
         bystander = m.secret(namespace, "bystander", a="b")
         bystander["metadata"]["labels"] = {
             "app.kubernetes.io/managed-by": "aixgo-operator",
@@ -105,6 +121,13 @@ async def test_removed_wishes_are_pruned_and_other_objects_are_not(
             return bob is None and await cluster.client.get(BUDGETS, namespace, "runtime") is None
 
         await support.until(pruned, "bob's certificate and the budget are gone")
+
+        async def dropped() -> bool:
+            service = await cluster.get(SERVICES, namespace, "runtime")
+            pod = (await cluster.get(DEPLOYMENTS, namespace, "runtime"))["spec"]["template"]["spec"]
+            return service["spec"]["ports"][0]["port"] == 50051 and "nodeSelector" not in pod
+
+        await support.until(dropped, "fields that nobody wants any more are gone")
         await cluster.get(SECRETS, namespace, "runtime-client-ci")
         await cluster.get(SECRETS, namespace, "bystander")
 
@@ -138,6 +161,7 @@ async def test_an_object_of_somebody_else_is_never_adopted(
 
 
 async def test_a_restarted_operator_writes_nothing(plane: ControlPlane, cluster: support.Cluster) -> None:
+    """O14: no certificate is issued anew. O3: nothing else either."""
     namespace = await cluster.namespace()
     chosen = support.settings(namespace, (namespace,))
     async with support.running(plane, cluster, chosen) as first:

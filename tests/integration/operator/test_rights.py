@@ -291,6 +291,7 @@ async def test_every_right_is_used_and_none_is_missing(
     monkeypatch: pytest.MonkeyPatch,
     namespaced: bool,
 ) -> None:
+    """O10: under the chart's own rights, with the audit log as witness."""
     own, team = await cluster.namespace("operator"), await cluster.namespace("team")
     arguments = ["--set", f"watchNamespaces={{{team}}}"] if namespaced else []
     arguments += ["--set", "certificates.rotationOverlapSeconds=0,settings.probeIntervalSeconds=0.3"]

@@ -55,14 +55,14 @@ async def test_everything_becomes_ready_and_then_nothing_is_written(
 async def test_every_order_of_applying_ends_in_the_same_objects(
     plane: ControlPlane, cluster: support.Cluster
 ) -> None:
-    """All 120 orders of five objects."""
+    """O19: All 120 orders of five objects."""
     await _apply_in_every_order(plane, cluster, _with_files, objects=8)
 
 
 async def test_every_order_with_a_managed_redis_ends_in_the_same_objects(
     plane: ControlPlane, cluster: support.Cluster
 ) -> None:
-    """Here the runtime has to wait for credentials, which have to wait for the list of consumers."""
+    """O19: Here the runtime has to wait for credentials, which have to wait for the list of consumers."""
     await _apply_in_every_order(plane, cluster, _with_redis, objects=15)
 
 

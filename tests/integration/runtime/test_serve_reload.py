@@ -159,6 +159,7 @@ async def test_an_agent_that_cannot_be_loaded_hurts_nobody_else(files: RuntimeFi
 async def test_certificates_are_replaced_under_an_open_channel(
     files: RuntimeFiles, authority: Authority, me: Leaf
 ) -> None:
+    """O15: the new leaf is served without a restart."""
     files.configure(runtime_json([custom("recall")]))
     new_authority = Authority("new CA")
     first = await _served(files)

@@ -42,6 +42,7 @@ def test_ordinary_names_are_kept(made: str, expected: str) -> None:
 
 @given(names, suffixes)
 def test_child_names_are_legal_names_of_services(owner: str, suffix: str) -> None:
+    """O18: for every legal name of a custom resource."""
     name = naming.child_name(owner, suffix)
     assert len(name) <= 63
     assert DNS_1035.fullmatch(name)
@@ -55,6 +56,7 @@ def test_names_of_stateful_sets_leave_room_for_the_revision_label(owner: str) ->
 
 @given(st.sets(names, min_size=2, max_size=8), suffixes)
 def test_different_owners_have_different_children(owners: set[str], suffix: str) -> None:
+    """O18: no two meet."""
     assert len({naming.child_name(owner, suffix) for owner in owners}) == len(owners)
 
 
@@ -85,6 +87,7 @@ def test_dots_and_leading_digits_are_replaced() -> None:
 
 @given(names)
 def test_label_values_are_legal(name: str) -> None:
+    """O18: 63 characters, and which."""
     value = naming.label_value(name)
     assert len(value) <= 63
     assert LABEL_VALUE.fullmatch(value)

@@ -281,6 +281,7 @@ class TestRenewal:
         assert isinstance(decide(secret(LEAF), REQUEST, CA.cert_pem, now=NOW + dt.timedelta(hours=15)), Keep)
 
     def test_it_is_renewed_then(self) -> None:
+        """O15: at two thirds of its life."""
         assert self.reason(secret(LEAF), at=NOW + dt.timedelta(hours=16)) == IssueReason.RENEWAL_DUE
 
     def test_there_is_none_yet(self) -> None:
@@ -290,6 +291,7 @@ class TestRenewal:
 
     @pytest.mark.parametrize("key", ["tls.crt", "tls.key"])
     def test_unreadable(self, key: str) -> None:
+        """O15: what cannot be read is replaced."""
         assert self.reason(secret(LEAF) | {key: b"garbage"}) == IssueReason.UNPARSABLE
 
     def test_half_of_another_pair(self) -> None:
@@ -297,6 +299,7 @@ class TestRenewal:
         assert self.reason(secret(LEAF) | {"tls.key": other.key_pem}) == IssueReason.KEY_MISMATCH
 
     def test_signed_by_another_authority(self) -> None:
+        """O15: and what another authority signed."""
         foreign = secret(issue_leaf(REQUEST, OTHER_CA, now=NOW))
         assert self.reason(foreign) == IssueReason.CHAIN_INVALID
         # The leaf in hand decides, not an authority that came along with it.
@@ -304,6 +307,7 @@ class TestRenewal:
         assert self.reason(foreign) == IssueReason.CHAIN_INVALID
 
     def test_other_names(self) -> None:
+        """O15: and what is for other names."""
         for change in ({"dns_names": (NAME,)}, {"uris": (SPIFFE, f"{SPIFFE}2")}):
             assert self.reason(secret(LEAF), replace(REQUEST, **change)) == IssueReason.SAN_MISMATCH  # type: ignore[arg-type]
 
@@ -315,6 +319,7 @@ class TestRenewal:
         assert self.reason(secret(LEAF), replace(REQUEST, server=False)) == IssueReason.USAGE_MISMATCH
 
     def test_expired(self) -> None:
+        """O15: also when it is too late."""
         assert self.reason(secret(LEAF), at=NOW + DAY) == IssueReason.EXPIRED
 
     def test_from_the_future(self) -> None:
@@ -352,6 +357,7 @@ class TestRenewal:
             assert isinstance(decide(data, request, ca.cert_pem, now=before), Keep)
 
     def test_a_hundred_looks_with_one_clock_issue_once(self) -> None:
+        """O14: no churn."""
         data, issued = None, 0
         for _ in range(100):
             verdict = decide(data, REQUEST, CA.cert_pem, now=NOW)

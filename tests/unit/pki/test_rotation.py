@@ -54,6 +54,7 @@ def new_pod(rotation: Rotation) -> Pod:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(["look", "crash", "all", 0, 1, 2]), max_size=40))
 def test_everyone_accepts_everyone_at_every_moment(events: list[str | int]) -> None:
+    """O16: in every order of steps and crashes."""
     rotation = begin(STABLE, now=NOW, duration=YEAR)
     pods = [new_pod(STABLE) for _ in range(3)]
     for event in events:

@@ -11,6 +11,7 @@ from aixgo_operator.reconcile.observe import (
     observe_deployment,
     observe_pod,
     pods_of_deployment,
+    pods_of_stateful_set,
     probe_target,
     scaled_elsewhere,
 )
@@ -35,6 +36,7 @@ def pod(name: str = "r-abc-1", owner: str = "r-abc", template: str = "abc", **st
 
 
 def test_labels_alone_make_no_pod_ours() -> None:
+    """O26: its controller does."""
     deployment = {"metadata": {"name": "r", "uid": "d"}}
     stray = pod("stray")
     stray["metadata"]["ownerReferences"] = []
@@ -42,6 +44,18 @@ def test_labels_alone_make_no_pod_ours() -> None:
     assert [p["metadata"]["name"] for p in pods_of_deployment([stray, other, pod()], deployment)] == [
         "r-abc-1"
     ]
+
+
+def test_labels_alone_make_no_pod_of_redis_ours() -> None:
+    """O26: nor does a StatefulSet of the same name that is another one."""
+    stateful_set = {"metadata": {"name": "r", "uid": "s"}}
+    stray, other, ours = pod("stray"), pod("other"), pod("ours")
+    stray["metadata"]["ownerReferences"] = []
+    for each, uid in ((other, "earlier"), (ours, "s")):
+        reference = {"kind": "StatefulSet", "name": "r", "uid": uid, "controller": True}
+        each["metadata"]["ownerReferences"] = [reference]
+    found = pods_of_stateful_set([stray, other, ours], stateful_set)
+    assert [p["metadata"]["name"] for p in found] == ["ours"]
 
 
 def test_a_pod_that_waits() -> None:
@@ -112,6 +126,7 @@ def test_a_deployment() -> None:
     ],
 )
 def test_who_scaled_it(entry: dict[str, Any], elsewhere: bool) -> None:
+    """O24: whose the replicas are."""
     assert scaled_elsewhere({"metadata": {"managedFields": [entry]}}) is elsewhere
     assert not scaled_elsewhere(None)
 
@@ -134,6 +149,7 @@ def _status(value: str, reason: str) -> dict[str, Any]:
     ],
 )
 def test_an_event_per_transition(before: tuple[str, str], after: tuple[str, str], event: str | None) -> None:
+    """O13: at most one, and none for what stays as it is."""
     found = transition(_status(*before), _status(*after))
     assert (found[0] if found else None) == event
 

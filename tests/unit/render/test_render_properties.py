@@ -73,6 +73,7 @@ specs = st.fixed_dictionaries(
 def test_selectors_never_change_and_every_object_is_owned_in_its_namespace(
     spec: dict[str, Any], name: str, version: str
 ) -> None:
+    """O7: the selector is that of the name alone. O8: the owner is in the namespace of what it owns."""
     installation = SETTINGS.model_copy(update={"operator_version": version})
     runtime = make_runtime(name, "team", **spec)
     manifests = render_runtime(resolve_runtime(Snapshot(runtime=runtime), installation), installation)
@@ -98,6 +99,29 @@ def test_selectors_never_change_and_every_object_is_owned_in_its_namespace(
             assert "app.kubernetes.io/version" not in labels
     keys = [(item["kind"], item["metadata"]["name"]) for item in manifests]
     assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("name", ["sessions", LONG, "1.dotted.name"])
+@pytest.mark.parametrize(
+    "redis", [{"managed": {}}, {"managed": {"storage": "9Gi", "image": "redis:8"}}], ids=["plain", "changed"]
+)
+def test_selectors_of_a_managed_redis_never_change(name: str, redis: dict[str, Any]) -> None:
+    """O7 and O8 for what a SessionBackend owns; claims that are kept have no owner."""
+    installation = SETTINGS.model_copy(update={"operator_version": "9.9.9"})
+    backend = make_backend(name, type="Redis", redis=redis)
+    changed = render_backend(resolve_backend(Snapshot(backend=backend), installation), installation)
+    plain = make_backend(name)
+    first = by_kind(render_backend(resolve_backend(Snapshot(backend=plain), SETTINGS), SETTINGS))
+    assert any(item["kind"] == "StatefulSet" for item in changed)
+    for item in changed:
+        metadata = item["metadata"]
+        assert metadata["namespace"] == backend.namespace
+        owners = metadata.get("ownerReferences") or []
+        assert [owner["uid"] for owner in owners] == (
+            [] if item["kind"] == "PersistentVolumeClaim" else [backend.metadata.uid]
+        )
+        if item["kind"] in ("StatefulSet", "Service"):
+            assert item["spec"]["selector"] == first[item["kind"], metadata["name"]]["spec"]["selector"]
 
 
 RELOADS: list[tuple[str, dict[str, Any], tuple[Any, ...]]] = [
