@@ -47,8 +47,8 @@ CA = "aixgo-ca"
 WORDS, LOGIN = "words", "login"
 NEVER = 10**9
 #: Looks at the cluster that have to find nothing new until it counts as settled, and seconds between them.
-_QUIET_LOOKS, _LOOK_SECONDS = 5, 0.4
-SETTLE_SECONDS = 180.0
+_QUIET_LOOKS, _LOOK_SECONDS = 4, 0.3
+SETTLE_SECONDS = 120.0
 
 
 class _Looks(Metrics):
@@ -222,9 +222,10 @@ class Site:
         """
         self.heal()
         await self.start_operator(NEVER)
-        await self._rest()
-        if await self._put_right():
-            await self._rest()
+        # A new authority waits long for pods that cannot start: until they are put right, that is.
+        await self._rest(changing=True)
+        await self._put_right()
+        await self._rest(changing=False)
         found = await self._state(self.namespace)
         await self.stop_operator()
         wanted = await self._afresh()
@@ -235,18 +236,17 @@ class Site:
         }
         assert not different, json.dumps(different, indent=1)
 
-    async def _rest(self) -> None:
-        await self._settle(self.namespace)
+    async def _rest(self, *, changing: bool) -> None:
+        await self._settle(self.namespace, changing=changing)
         assert self._client is not None
         writes = self._client.done
-        await asyncio.sleep(4 * self._world.settings(self.namespace).resync_seconds)
+        await asyncio.sleep(3 * self._world.settings(self.namespace).resync_seconds)
         assert self._client.done == writes, f"{self._client.done - writes} writes while nothing happens"
         await self.auditor.audit()
         self.auditor.check(nothing_happens=True)
 
-    async def _put_right(self) -> bool:
-        """Give runtimes that cannot be rendered a spec that can; tell whether there were any."""
-        found = False
+    async def _put_right(self) -> None:
+        """Give runtimes that cannot be rendered a spec that can."""
         for item in await self.cluster.client.list_objects(AGENT_RUNTIMES, self.namespace):
             holds = {each["type"]: each["status"] for each in item["status"]["conditions"]}
             if holds["Accepted"] != "True" or holds["ResolvedRefs"] != "True" or "Degraded" in holds:
@@ -254,8 +254,6 @@ class Site:
                 self.story.append(f"AgentRuntime {name} is put right")
                 await self.delete(CONFIG_MAPS, f"{name}-config")
                 await self.apply(m.runtime(self.namespace, name))
-                found = True
-        return found
 
     async def _afresh(self) -> dict[str, str]:
         """Return what a fresh operator makes of the same manifests."""
@@ -267,7 +265,7 @@ class Site:
         client = await CrashingClient.connect(str(self._plane.kubeconfig))
         settings = self._world.settings(namespace)
         async with Run(client, settings, self._prober(kubelet), RedisProber(timeout=1.0)):
-            await self._settle(namespace)
+            await self._settle(namespace, changing=False)
             return await self._state(namespace)
 
     async def _manifests(self) -> list[Manifest]:
@@ -282,8 +280,8 @@ class Site:
                 found.append(_bare(item, "data"))
         return found
 
-    async def _settle(self, namespace: str) -> None:
-        """Wait until nothing changes any more and no change of the authority is under way."""
+    async def _settle(self, namespace: str, *, changing: bool) -> None:
+        """Wait until nothing happens any more. ``changing``: a change of the authority may wait for pods."""
         before: list[str] = []
         same = 0
         changed: list[str] = []
@@ -291,7 +289,7 @@ class Site:
         async def quiet() -> bool:
             nonlocal before, same
             now = await self._versions(namespace)
-            same = same + 1 if now == before and await self._is_whole(namespace) else 0
+            same = same + 1 if now == before and await self._is_whole(namespace, changing) else 0
             changed[:-20] = []
             changed.extend(set(now) - set(before))
             before = now
@@ -310,7 +308,7 @@ class Site:
                 found.append(f"{resource.kind} {metadata['name']} {metadata['resourceVersion']}")
         return found
 
-    async def _is_whole(self, namespace: str) -> bool:
+    async def _is_whole(self, namespace: str, changing: bool) -> bool:
         """Whether every status is of its object's newest generation and nothing is half done."""
         for resource in OUR_KINDS:
             for item in await self.cluster.client.list_objects(resource, namespace):
@@ -320,7 +318,7 @@ class Site:
                 if seen != item["metadata"]["generation"]:
                     return False
         secret = await self.cluster.client.get(SECRETS, namespace, CA)
-        return secret is None or "phase" not in secret["data"]
+        return changing or secret is None or "phase" not in secret["data"]
 
     async def _state(self, namespace: str) -> dict[str, str]:
         """Return what is there, without what differs between two namespaces that are as they should be."""
