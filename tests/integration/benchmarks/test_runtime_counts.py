@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.common.machine import ROOT
+from benchmarks.common.machine import ROOT, clean_environment
 from benchmarks.runtime import starts
 from benchmarks.runtime.servers import (
     aixgo_command,
@@ -145,7 +145,14 @@ MOST_MODULES = 190
 
 def loaded_until_ready(command: list[str], events: tuple[str, ...]) -> set[str]:
     """Start a server, end it when it is ready, and return the modules that it says it has loaded."""
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert process.stdout is not None
         until_ready(process.stdout, events)

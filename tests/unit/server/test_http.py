@@ -40,6 +40,11 @@ class Client:
             while len(self.answered) < count:  # noqa: ASYNC110 - it happens in the same loop
                 await asyncio.sleep(0)
 
+    async def until_open(self, count: int) -> None:
+        async with asyncio.timeout(10):
+            while len(self.server._connections) < count:  # noqa: ASYNC110 - so does this
+                await asyncio.sleep(0)
+
     async def say(self, sent: bytes) -> bytes:
         """Send bytes, and return everything until the server says that it was all."""
         reader, writer = await self.open()
@@ -170,19 +175,30 @@ async def test_the_last_request_of_a_connection_gets_its_answer(sent: bytes) -> 
         assert client.answered == [("GET", "/document", 200)]
 
 
-async def test_who_sends_no_request_is_closed_and_the_others_are_not() -> None:
-    async with serving(request_seconds=0.2) as client:
+async def test_who_sends_no_request_is_closed() -> None:
+    async with serving(request_seconds=0.05) as client:
         silent, _ = await client.open()
         slow, writer = await client.open()
         writer.write(b"GET /document HTTP/1.1\r\nA: ")
-        busy, asking = await client.open()
-        async with asyncio.timeout(10):
-            while not (silent.at_eof() and slow.at_eof()):
-                asking.write(b"GET /document HTTP/1.1\r\n\r\n")
-                assert (await one(busy))[0] == 200
-                await asyncio.wait(
-                    [asyncio.create_task(each.read(1)) for each in (silent, slow)], timeout=0.05
-                )
+        for reader in (silent, slow):
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+
+
+async def test_who_asked_lately_is_not_closed() -> None:
+    async with serving() as client:
+        silent, _ = await client.open()
+        busy, writer = await client.open()
+        await client.until_open(2)
+        for each in client.server._connections:
+            each.since -= 100  # so long ago, for the server
+        writer.write(b"GET /document HTTP/1.1\r\n\r\n")
+        assert (await one(busy))[0] == 200
+        assert client.server._sweeping is not None
+        client.server._sweeping.cancel()
+        client.server._sweep()
+        assert await asyncio.wait_for(silent.read(), 10) == b""
+        writer.write(b"GET /document HTTP/1.1\r\n\r\n")
+        assert (await one(busy))[0] == 200
 
 
 async def test_a_flood_of_requests_is_not_answered_to_its_end() -> None:
