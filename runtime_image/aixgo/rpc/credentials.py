@@ -24,7 +24,7 @@ CLIENT_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.lb_policy_name", "round_robin"),
     # A pod that is replaced is back in a second; the default waits up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 5_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
     # A lost connection is the sign that pods have changed; the default asks DNS for them every 30 s at most.
     ("grpc.dns_min_time_between_resolutions_ms", 500),
     # What a slow reader of a stream lets pile up; gRPC's own estimate goes to megabytes on a fast network.

@@ -224,7 +224,11 @@ class Workload:
             "imagePullPolicy": "IfNotPresent",
             "command": ["/opt/aixgo/bin/python", f"{_FILES}/pod_caller.py", "/tls"],
             "ports": [{"name": "http", "containerPort": pod_caller.PORT}],
-            "readinessProbe": {"httpGet": {"path": "/account", "port": "http"}, "periodSeconds": 1},
+            "readinessProbe": {
+                "httpGet": {"path": "/account", "port": "http"},
+                "periodSeconds": 1,
+                "timeoutSeconds": 10,
+            },
             "resources": _SMALL,
             "securityContext": _HARDENED,
             "volumeMounts": [
