@@ -23,8 +23,8 @@ from aixgo.rpc.errors import failure_details
 if TYPE_CHECKING:
     from grpc.aio import AioRpcError
 
-#: Seconds for which a call is made again, counted from its first refusal. On a busy node a Service may lead to
-#: a pod that is gone for some seconds.
+#: Seconds for which a call is made again, counted from its first refusal. On a busy node a Service may lead
+#: to a pod that is gone for some seconds.
 PATIENCE: Final = 10.0
 #: Seconds before the first and the longest of the pauses between; each is twice the one before.
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
