@@ -29,11 +29,19 @@ class Limits(Adapter):
         os.pwrite(self._wal, bytes(_PREALLOCATED), 0)
         os.fsync(self._wal)
         self._offset = 0
-        line = {
-            "id": "9b6f7a2e-1f43-4c8b-9d52-0a3c5c0f5a11",
-            "timestamp": "2026-02-08T14:36:26.123456789Z",
+        identifier = "9b6f7a2e-1f43-4c8b-9d52-0a3c5c0f5a11"
+        payload = orjson.dumps({"role": "user", "content": f"100: {TEXT}"}).decode()
+        line = {  # as those that our reads of 100 messages decode
+            "id": identifier,
+            "parentId": identifier,
+            "timestamp": "2026-02-08T14:36:26.123456Z",
             "type": "message",
-            "data": {"id": "1", "payload": TEXT, "timestamp": "2026-02-08T14:36:26Z", "type": "user"},
+            "data": {
+                "id": identifier,
+                "payload": payload,
+                "timestamp": "2026-02-08T14:36:26Z",
+                "type": "user",
+            },
         }
         self._hundred = b"[" + b",".join([orjson.dumps(line)] * 100) + b"]"
         self._clients = {

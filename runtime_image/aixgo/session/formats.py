@@ -60,6 +60,10 @@ _TIME = re.compile(
 _OWN_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d(?:\.\d{1,6})?Z", re.ASCII)
 
 
+#: The last moment that was written, and its text: what happens at one moment is written several times.
+_formatted: tuple[datetime | None, str] = (None, "")
+
+
 def present() -> Moment:
     """Return the present time."""
     now = datetime.now(UTC)
@@ -68,10 +72,15 @@ def present() -> Moment:
 
 def format_time(moment: datetime) -> str:
     """Return a moment as Go does (RFC3339Nano, UTC): no trailing zeros, no fraction when it is 0."""
-    if moment.tzinfo is not UTC:
-        moment = moment.astimezone(UTC)
-    text = moment.isoformat()[: -len("+00:00")]
-    return (text.rstrip("0") if moment.microsecond else text) + "Z"
+    global _formatted  # replaced as a whole: safe in threads
+    known = _formatted
+    if known[0] is moment:
+        return known[1]
+    at = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    text = at.isoformat()[: -len("+00:00")]
+    text = (text.rstrip("0") if at.microsecond else text) + "Z"
+    _formatted = (moment, text)
+    return text
 
 
 def parse_time(text: str) -> datetime:
