@@ -313,15 +313,14 @@ class AgentService(pb_grpc.AgentServiceServicer):
         self, method: str, agent: str, context: Context, error: BaseException, began: float
     ) -> None:
         """Count a call that failed, and raise what gives its caller the status."""
-        code = grpc.StatusCode.CANCELLED
-        try:
-            if isinstance(error, Exception):
-                failure = to_failure(error)
-                code = failure.code
-                _log_failure(method, agent, failure, error)
-                await context.abort(failure.code, failure.text, failure.trailers())
-        finally:
-            self._finished(method, code.name, began)
+        if not isinstance(error, Exception):
+            self._finished(method, grpc.StatusCode.CANCELLED.name, began)
+            return
+        failure = to_failure(error)
+        _log_failure(method, agent, failure, error)
+        # Before the caller knows: who has the answer finds it counted.
+        self._finished(method, failure.code.name, began)
+        await context.abort(failure.code, failure.text, failure.trailers())
 
     def _finished(self, method: str, status: str, began: float) -> None:
         seconds = time.perf_counter() - began
