@@ -113,10 +113,10 @@ def _template(resolved: ResolvedRuntime, settings: OperatorSettings) -> Manifest
             "imagePullSecrets": [{"name": name} for name in sorted(pull_secrets)],
             "nodeSelector": spec.node_selector,
             "tolerations": list(spec.tolerations),
-            "affinity": _zone_spread(runtime.name) if spreads and spec.affinity is None else spec.affinity,
+            "affinity": (_host_preference(runtime.name) if spreads else {}) | (spec.affinity or {}) or None,
             "priorityClassName": spec.priority_class_name,
             "topologySpreadConstraints": (
-                _host_spread(runtime.name) if spreads else list(spec.topology_spread_constraints)
+                _spread(runtime.name) if spreads else list(spec.topology_spread_constraints)
             ),
             "containers": [_container(resolved, settings)],
             "volumes": [*_volumes(resolved), *spec.volumes],
@@ -134,29 +134,28 @@ def _template(resolved: ResolvedRuntime, settings: OperatorSettings) -> Manifest
     }
 
 
-def _host_spread(runtime: str) -> list[Manifest]:
-    """Spread over hosts. Also with one replica: adding it later would restart that one.
-
-    Zones are not in this list: the scheduler ignores it on nodes that lack one of its labels, and many
-    clusters have no zones.
-    """
+def _spread(runtime: str) -> list[Manifest]:
+    """Spread over zones and hosts. Also with one replica: adding it later would restart that one."""
     return [
         {
             "maxSkew": 1,
-            "topologyKey": "kubernetes.io/hostname",
+            "topologyKey": key,
             "whenUnsatisfiable": "ScheduleAnyway",
             "labelSelector": {"matchLabels": labels.runtime_selector(runtime)},
             # Pods of the revision that is going away, and nodes that take no pods, must not count.
             "matchLabelKeys": [_TEMPLATE_HASH],
             "nodeTaintsPolicy": "Honor",
         }
+        for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
     ]
 
 
-def _zone_spread(runtime: str) -> Manifest:
-    """Prefer zones with fewer pods; without an effect where nodes have none."""
+def _host_preference(runtime: str) -> Manifest:
+    """Prefer hosts without pods of the runtime: the scheduler ignores a list of constraints on nodes that lack
+    one of its labels, and many clusters have no zones.
+    """
     term = {
-        "topologyKey": "topology.kubernetes.io/zone",
+        "topologyKey": "kubernetes.io/hostname",
         "labelSelector": {"matchLabels": labels.runtime_selector(runtime)},
         "matchLabelKeys": [_TEMPLATE_HASH],
     }

@@ -66,9 +66,10 @@ def test_pods_keep_to_the_restricted_pod_security(
 def test_pods_are_spread_over_hosts_also_where_there_are_no_zones(helm: Helm) -> None:
     """A scheduler does not look at the list of constraints at all on nodes without one of its labels."""
     spec = of_kind(helm.template(), "Deployment")["spec"]["template"]["spec"]
-    assert [each["topologyKey"] for each in spec["topologySpreadConstraints"]] == ["kubernetes.io/hostname"]
-    (zones,) = spec["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
-    assert zones["podAffinityTerm"]["topologyKey"] == "topology.kubernetes.io/zone"
+    keys = {each["topologyKey"] for each in spec["topologySpreadConstraints"]}
+    assert keys == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
+    (hosts,) = spec["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert hosts["podAffinityTerm"]["topologyKey"] == "kubernetes.io/hostname"
     own = {"affinity": {"nodeAffinity": {}}}
     assert (
         of_kind(helm.template(values=own), "Deployment")["spec"]["template"]["spec"]["affinity"]

@@ -241,11 +241,14 @@ def test_termination_waits_for_the_drain() -> None:
 def test_hosts_are_spread_over_also_where_there_are_no_zones() -> None:
     """A scheduler does not look at the list at all on nodes without one of its labels."""
     spec = pod_spec(resolve(make_runtime()))
-    assert [each["topologyKey"] for each in spec["topologySpreadConstraints"]] == ["kubernetes.io/hostname"]
-    (zones,) = spec["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
-    assert zones["podAffinityTerm"]["topologyKey"] == "topology.kubernetes.io/zone"
+    keys = {each["topologyKey"] for each in spec["topologySpreadConstraints"]}
+    assert keys == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
+    (hosts,) = spec["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert hosts["podAffinityTerm"]["topologyKey"] == "kubernetes.io/hostname"
     own = pod_spec(resolve(make_runtime(affinity={"nodeAffinity": {}})))
-    assert own["affinity"] == {"nodeAffinity": {}}
+    assert own["affinity"] == spec["affinity"] | {"nodeAffinity": {}}
+    own = pod_spec(resolve(make_runtime(affinity={"podAntiAffinity": {}})))
+    assert own["affinity"] == {"podAntiAffinity": {}}
     own = pod_spec(resolve(make_runtime(topologySpreadConstraints=[{"topologyKey": "rack"}])))
     assert "affinity" not in own
 
