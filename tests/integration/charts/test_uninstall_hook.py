@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+    from tests.support.audit import Request
     from tests.support.cluster.control_plane import ControlPlane
 
+    from aixgo_operator.kube.client import ApiServerClient
     from aixgo_operator.probe.redis_info import RedisEndpoint
 
 pytestmark = pytest.mark.apiserver
@@ -44,14 +47,28 @@ CHART = str(CHARTS / "aixgo-operator")
 RELEASE = "aixgo-operator"
 HOOK = "aixgo-operator-uninstall"
 GONE = "gone.example:6379"
+SLOW = "slow.example:6379"
 
 
 class Redis(FakeRedis):
-    """One of the servers does not answer."""
+    """One of the servers does not answer, another one not before the hook has looked at the backends."""
+
+    def __init__(self, client: ApiServerClient, audit_log: Path) -> None:
+        super().__init__(client)
+        self._audit_log = audit_log
+        self._began = datetime.now(UTC)
+
+    def requests_of_the_hook(self) -> list[Request]:
+        """Return what this hook has asked; those of earlier tests had the same name."""
+        found = requests_of(self._audit_log, account(NAMESPACE, HOOK))
+        return [each for each in found if each.received >= self._began]
 
     async def purge(self, endpoint: RedisEndpoint, prefix: str, *, limit: int) -> int:
         if endpoint.addresses == (GONE,):
             raise ProbeError("no answer")
+        looked = any(each.resource == "sessionbackends" for each in self.requests_of_the_hook())
+        if endpoint.addresses == (SLOW,) and not looked:
+            raise ProbeError("not yet")
         return await super().purge(endpoint, prefix, limit=limit)
 
 
@@ -105,7 +122,7 @@ async def test_an_uninstall_leaves_nothing_that_only_the_operator_could_remove(
     plane = helm.plane
     values: dict[str, Any] = {
         "watchNamespaces": list(namespaces),
-        "uninstallHook": {"waitSeconds": 3},
+        "uninstallHook": {"waitSeconds": 8},
         "settings": {"probeIntervalSeconds": 0.3, "steadyProbeIntervalSeconds": 1.0},
     }
     await asyncio.to_thread(
@@ -113,14 +130,15 @@ async def test_an_uninstall_leaves_nothing_that_only_the_operator_could_remove(
     )
     chosen = operator_settings(helm.render(values=values))
     async with Kubelet(cluster.client) as kubelet:
-        backends = Redis(cluster.client)
+        assert plane.audit_log is not None
+        backends = Redis(cluster.client, plane.audit_log)
         async with support.running(plane, cluster, chosen, kubelet=kubelet, backends=backends) as operator:
             await cluster.apply(m.managed_redis("team-a"))
             await cluster.apply(m.runtime("team-a", sessionBackendRef={"name": "sessions"}))
             await cluster.apply(m.agent("team-a"))
             await cluster.apply(external("team-b", "idle", "redis.example:6379"))
             await cluster.apply(external("team-b", "stuck", GONE))
-            await cluster.apply(external("team-b", "going", "redis.example:6379"))
+            await cluster.apply(external("team-b", "going", SLOW))
             await cluster.until_condition(AGENTS, "team-a", "assistant", "Ready", "True", timeout=40)
             for name in ("idle", "stuck", "going"):
                 await cluster.until_condition(SESSION_BACKENDS, "team-b", name, "Ready", "True", timeout=20)
@@ -157,9 +175,7 @@ async def test_an_uninstall_leaves_nothing_that_only_the_operator_could_remove(
         assert [line for line in left.split() if "aixgo-operator" in line] == []
 
         # Exactly the rights it needs. The Lease was there, so it did not have to be made.
-        assert plane.audit_log is not None
-        user = account(NAMESPACE, HOOK)
-        requests = requests_of(plane.audit_log, user)
+        requests = backends.requests_of_the_hook()
         assert [each for each in requests if not each.allowed] == []
         unused = {
             each
