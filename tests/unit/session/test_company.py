@@ -19,7 +19,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_who_was_alone_for_long_enough_is_the_only_one() -> None:
     company = Company()
-    for _ in range(8):
+    for _ in range(4):
         assert not company.is_only("a")
         assert company.is_complete(["a"])
     for _ in range(20):
@@ -60,11 +60,11 @@ def test_who_went_is_forgotten_after_some_batches() -> None:
     needed = 0
     while not company.is_complete(["a"]):
         needed += 1
-    assert 8 <= needed <= 16
+    assert 4 <= needed <= 8
     while not company.is_only("a"):
         company.is_complete(["a"])
         needed += 1
-    assert needed <= 24
+    assert needed <= 12
 
 
 def test_who_has_been_idle_for_a_while_is_forgotten_at_once(clock: list[float]) -> None:

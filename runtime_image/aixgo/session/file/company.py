@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 #: Who changed nothing in so many batches, at most twice as many, is not at work any more.
-_BATCHES: Final = 8
+_BATCHES: Final = 4
 #: Nor is anybody after so many seconds without a batch.
 _IDLE: Final = 0.02
 
