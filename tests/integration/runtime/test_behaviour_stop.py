@@ -103,9 +103,10 @@ async def test_d4_stop_ends_in_time_with_calls_and_streams_open(worlds: Worlds) 
 async def test_d4_stop_lets_running_calls_end_and_refuses_new_ones(worlds: Worlds) -> None:
     """Under load: what has begun is answered and stored as a whole, the rest is refused by name.
 
+    A refused call is made again for some seconds before its caller hears of it: the grace is longer.
     In one process stop() ends the caller's own calls; test_behaviour_calls has that.
     """
-    async with worlds.make(host_settings={"stop_grace": 5}) as world:
+    async with worlds.make(host_settings={"stop_grace": 30}) as world:
         assert world.host is not None
         session = await world.sessions.create("wait")
         await world.runtime.call("echo", say("x"))
