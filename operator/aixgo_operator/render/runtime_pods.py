@@ -151,7 +151,7 @@ def _spread(runtime: str) -> list[Manifest]:
 
 
 def _host_preference(runtime: str) -> Manifest:
-    """Prefer hosts without pods of the runtime: the scheduler ignores a list of constraints on nodes that lack
+    """Prefer hosts without pods of the runtime: a list of constraints is ignored on nodes that lack
     one of its labels, and many clusters have no zones.
     """
     term = {
