@@ -274,6 +274,15 @@ async def test_o08_the_garbage_collector_keeps_what_we_own(
 
         before = await uids()
         assert len(before) > 15
+        owners = {
+            (resource.kind, item["metadata"]["name"]): item["metadata"]["uid"]
+            for resource in OUR_KINDS
+            for item in await cluster.client.list_objects(resource, namespace)
+        }
+        for resource in CHILD_KINDS:
+            for item in await cluster.client.list_objects(resource, namespace, label_selector=OURS):
+                for owner in item["metadata"].get("ownerReferences") or ():
+                    assert owners[owner["kind"], owner["name"]] == owner["uid"]
         # One whose owner is in another namespace, as the collector sees it: proof that it is at work.
         other = await cluster.namespace()
         owner = (await cluster.get(AGENT_RUNTIMES, namespace, "runtime"))["metadata"]["uid"]
