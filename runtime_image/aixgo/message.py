@@ -5,13 +5,12 @@ from __future__ import annotations
 import builtins  # noqa: TC003 - in the class, `type` is a field
 import dataclasses
 import math
-import operator
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
+import msgspec
 import orjson
 
 from aixgo.identifiers import new_id
@@ -22,8 +21,7 @@ T = TypeVar("T")
 _PLAIN_TYPES: Final = (dict, list, str, int, float, bool)
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """One message of a conversation. It cannot be changed; :meth:`with_metadata` returns another one.
 
     ``payload`` is JSON text when the message comes from :meth:`new`; elsewhere it may be any text.
@@ -34,7 +32,10 @@ class Message:
     type: str
     payload: str
     timestamp: str
-    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    metadata: Mapping[str, Any] = msgspec.field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.type, self.payload, self.timestamp))
 
     @classmethod
     def new(cls, type: str, payload: Any) -> Message:  # noqa: A002 - the Go name of the field
@@ -53,11 +54,11 @@ class Message:
             raise TypeError(f"payload cannot be expressed as JSON: {error}") from error
         if "null" in text and not is_finite(payload):  # which is what became of the number
             raise TypeError("payload cannot be expressed as JSON: a number is not finite")
-        return cls.of(new_id(), type, text, _present(), {})
+        return cls(new_id(), type, text, _present())
 
     def with_metadata(self, key: str, value: Any) -> Message:
         """Return a copy with one more entry in its metadata (Go: WithMetadata)."""
-        return dataclasses.replace(self, metadata={**self.metadata, key: value})
+        return msgspec.structs.replace(self, metadata={**self.metadata, key: value})
 
     def payload_as(self, type_: builtins.type[T]) -> T:
         """Return the payload, parsed from JSON and checked against ``type_`` (Go: UnmarshalPayload).
@@ -89,37 +90,16 @@ class Message:
         return data
 
     @classmethod
-    def of(
-        cls,
-        identifier: str,
-        type: str,  # noqa: A002 - the name of the field
-        payload: str,
-        timestamp: str,
-        metadata: Mapping[str, Any],
-    ) -> Message:
-        """Return the message with these fields: the constructor in a third of its time."""
-        draft = _Draft()
-        draft.id, draft.type, draft.payload = identifier, type, payload
-        draft.timestamp, draft.metadata = timestamp, metadata
-        draft.__class__ = cls  # type: ignore[assignment]
-        return draft  # type: ignore[return-value]
-
-    @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Message:
         """Return the message of such a JSON object. As in Go, a missing or wrongly typed value is empty."""
-        # Histories are made of thousands of these.
-        try:
-            identifier, kind, payload, timestamp = _fields_of(data)
-        except KeyError:
-            identifier, kind, payload, timestamp = map(data.get, ("id", "type", "payload", "timestamp"))
-        draft = _Draft()
-        draft.id = identifier if type(identifier) is str else ""
-        draft.type = kind if type(kind) is str else ""
-        draft.payload = payload if type(payload) is str else ""
-        draft.timestamp = timestamp if type(timestamp) is str else ""
-        draft.metadata = value if type(value := data.get("metadata")) is dict else {}
-        draft.__class__ = cls  # type: ignore[assignment]
-        return draft  # type: ignore[return-value]
+        identifier, kind, payload, timestamp, metadata = map(data.get, cls.__struct_fields__)
+        return cls(
+            identifier if isinstance(identifier, str) else "",
+            kind if isinstance(kind, str) else "",
+            payload if isinstance(payload, str) else "",
+            timestamp if isinstance(timestamp, str) else "",
+            metadata if isinstance(metadata, dict) else {},
+        )
 
     def to_json(self) -> str:
         """Return :meth:`to_dict` as JSON text."""
@@ -138,20 +118,12 @@ class Message:
         return cls.from_dict(data)
 
 
-_fields_of = operator.itemgetter("id", "type", "payload", "timestamp")
+def _refuse(message: Message, name: str, value: object) -> None:
+    raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
 
 
-class _Draft:
-    """A message that is being made: the same slots, and not frozen, which would take three times as long."""
-
-    __slots__ = ("id", "metadata", "payload", "timestamp", "type")
-
-    id: str
-    type: str
-    payload: str
-    timestamp: str
-    metadata: Mapping[str, Any]
-
+# A frozen struct raises only an AttributeError, and lets no class say otherwise in its body.
+Message.__setattr__ = _refuse  # type: ignore[method-assign,assignment]
 
 #: A second since 1970, and its text: most messages are made in the same one as the one before.
 _second: tuple[int, str] = (0, "1970-01-01T00:00:00Z")

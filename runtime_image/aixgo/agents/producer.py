@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import random
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from aixgo.agents.base import WorkingAgent
 from aixgo.agents.errors import AgentNotImplementedError
@@ -59,7 +60,7 @@ class ProducerAgent(WorkingAgent):
         else:
             payload = f"Cosmic ray: {random.uniform(100, 1000):.1f} TeV"  # noqa: S311  a demonstration
         # As in Go the text is the payload itself, not JSON.
-        return dataclasses.replace(Message.new(self.config.type, None), payload=payload)
+        return msgspec.structs.replace(Message.new(self.config.type, None), payload=payload)
 
     async def execute(self, message: Message) -> Message:
         """Refuse.

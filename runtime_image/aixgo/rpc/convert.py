@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import msgspec
 import orjson
 from google.protobuf import json_format, struct_pb2
 
@@ -56,7 +56,7 @@ def with_json_payload(message: Message) -> Message:
     try:
         orjson.loads(message.payload)
     except orjson.JSONDecodeError:
-        return dataclasses.replace(message, payload=orjson.dumps(message.payload).decode())
+        return msgspec.structs.replace(message, payload=orjson.dumps(message.payload).decode())
     return message
 
 
@@ -90,7 +90,7 @@ def from_caller(wire: pb.Message, field: str) -> Message:
             datetime.fromisoformat(timestamp)
         except ValueError as error:
             raise InvalidRequestError(f"{field}.timestamp", "must be RFC 3339") from error
-    return Message.of(
+    return Message(
         identifier or new_id(),
         kind or DEFAULT_TYPE,
         payload,

@@ -7,9 +7,10 @@ that they are bound to; the others get a pump.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import re
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from aixgo.agents.base import SENDER
 from aixgo.observability.logs import get_logger
@@ -125,7 +126,7 @@ class InputPump:
             return
         # As in Go, what is sent has the id of what it answers.
         kind = SENT_TYPES.get(self._role, answer.type)
-        answer = dataclasses.replace(answer, id=message.id, type=kind).with_metadata(SENDER, self._name)
+        answer = msgspec.structs.replace(answer, id=message.id, type=kind).with_metadata(SENDER, self._name)
         for target in self._outputs:
             try:
                 await self._mailbox.send(target, answer)

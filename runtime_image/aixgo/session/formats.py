@@ -31,13 +31,13 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from aixgo.errors import InvalidMessageError
-from aixgo.message import Message
 from aixgo.session.types import Checkpoint
 from aixgo.session.validation import MAX_BATCH_BYTES, MAX_ENTRY_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
+    from aixgo.message import Message
     from aixgo.session.types import NewSession
 
 MESSAGE: Final = "message"
@@ -194,58 +194,6 @@ def loads(raw: bytes) -> Any:
     value = json.loads(raw)
     clean = json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass")
     return json.loads(clean.decode("utf-16", "replace"))
-
-
-def message_of(entry: Mapping[str, Any]) -> Message:
-    """Return the message of an entry. Data that is null or empty gives an empty message."""
-    data = entry.get("data")
-    return Message.from_dict(data if isinstance(data, dict) else {})
-
-
-def messages_of(entries: Sequence[Mapping[str, Any]]) -> list[Message]:
-    """Return the messages of entries: :func:`message_of` for many."""
-    of = Message.from_dict
-    return [of(data) if type(data := entry.get("data")) is dict else message_of(entry) for entry in entries]
-
-
-def decode_message(raw: bytes) -> Message:
-    """Return the message of one line of a log.
-
-    Raises:
-        ValueError: it is no entry.
-    """
-    return message_of(decode_entry(raw))
-
-
-def decode_messages(lines: Sequence[bytes]) -> list[Message]:
-    """Return the messages of lines that are known to be entries.
-
-    Raises:
-        ValueError: one is none.
-    """
-    try:
-        entries = orjson.loads(b"[%b]" % b",".join(lines))
-    except orjson.JSONDecodeError:
-        return [decode_message(raw) for raw in lines]
-    return messages_of(entries)
-
-
-def decode_lines(block: bytes, begin: int = 0) -> list[dict[str, Any]]:
-    """Return the entries of lines that are known to be such, at once: faster than one by one.
-
-    Args:
-        block: The lines.
-        begin: Where the first one begins.
-
-    Raises:
-        ValueError: one is none.
-    """
-    try:
-        lines = block[begin:].rstrip().replace(b"\n", b",")
-        entries: list[dict[str, Any]] = orjson.loads(b"".join((b"[", lines, b"]")))
-    except orjson.JSONDecodeError:
-        return [decode_entry(line) for line in block[begin:].split(b"\n") if line.strip()]
-    return entries
 
 
 def session_entry(entry_id: str, timestamp: str, session: NewSession, ttl_seconds: float) -> bytes:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import operator
 import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+import msgspec
 import orjson
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ _metadata_of = operator.attrgetter("metadata")
 def _fresh(message: Message, metadata: bytes | None) -> Message:
     if not message.metadata and metadata is None:
         return message
-    return dataclasses.replace(message, metadata={} if metadata is None else orjson.loads(metadata))
+    return msgspec.structs.replace(message, metadata={} if metadata is None else orjson.loads(metadata))
 
 
 class RecentMessages(Generic[P]):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aixgo import Message
-from aixgo.session import InvalidMessageError, formats
+from aixgo.session import InvalidMessageError, formats, message_lines
 from aixgo.session.types import Checkpoint, NewSession
 
 MOMENTS = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001
@@ -64,7 +64,7 @@ def test_an_entry_is_one_line_with_the_keys_of_go(entry_id: str, parent_id: str,
     assert list(json.loads(raw)) == [
         key for key in ("id", "parentId", "timestamp", "type", "data") if key != "parentId" or parent_id
     ]
-    assert formats.decode_message(raw) == message
+    assert message_lines.decode_message(raw) == message
     without = formats.encode_entry(entry_id, "", "t", formats.MESSAGE, message.to_dict())
     assert formats.content_digest(raw, parent_id) == hashlib.sha256(without).hexdigest()
 
@@ -78,17 +78,17 @@ def test_what_is_no_entry(raw: bytes) -> None:
 @pytest.mark.parametrize("data", ["null", "{}", "5", '{"payload":7,"metadata":[]}'])
 def test_messages_of_any_data(data: str) -> None:
     raw = b'{"id":"a","timestamp":"t","type":"message","data":%s}' % data.encode()
-    assert formats.decode_message(raw) == Message("", "", "", "")
+    assert message_lines.decode_message(raw) == Message("", "", "", "")
 
 
 def test_lone_surrogates_are_read_as_go_reads_them() -> None:
     raw = rb'{"id":"a","timestamp":"t","type":"message","data":{"payload":"x\ud800y\ud83d\ude00"}}'
-    assert formats.decode_message(raw).payload == "x\ufffdy😀"
+    assert message_lines.decode_message(raw).payload == "x\ufffdy😀"
 
 
 def test_large_integers_stay_exact() -> None:
     raw = b'{"id":"a","type":"message","data":{"metadata":{"n":9007199254740993}}}'
-    assert formats.decode_message(raw).metadata == {"n": 9007199254740993}
+    assert message_lines.decode_message(raw).metadata == {"n": 9007199254740993}
 
 
 def test_what_cannot_be_encoded() -> None:

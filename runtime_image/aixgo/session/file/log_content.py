@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aixgo.errors import SessionCorruptedError
 from aixgo.identifiers import new_id
-from aixgo.session import formats
+from aixgo.session import formats, message_lines
 from aixgo.session.file import legacy, paths, tail
 from aixgo.session.file.log_reader import LogReader
 from aixgo.session.recent import Recent
@@ -104,7 +104,7 @@ class LogContent(LogReader):
             nodes = index.path(node)
             position = self._position(nodes, before)
             nodes = nodes[0 if limit is None else max(0, position - limit) : position]
-            return formats.decode_messages(self._lines(nodes))
+            return message_lines.decode_messages(self._lines(nodes))
 
     def _position(self, nodes: list[int], message_id: str) -> int:
         """Return the place of a message on a branch. Looks from the newest on."""
@@ -113,7 +113,7 @@ class LogContent(LogReader):
             begin = max(0, end - _BLOCK)
             lines = self._lines(nodes[begin:end])
             for position in range(end - 1, begin - 1, -1):
-                if formats.decode_message(lines[position - begin]).id == message_id:
+                if message_lines.decode_message(lines[position - begin]).id == message_id:
                     return position
             end = begin
         raise ValueError(f"no message {message_id!r} on this branch")
@@ -150,11 +150,10 @@ class LogContent(LogReader):
             for run in reversed(runs):
                 # Between its messages there are no others, but perhaps checkpoints.
                 begin, end = self._index.place(run[0])[0], self._index.place(run[-1])[1]
-                entries = formats.decode_lines(paths.read_range(fd, begin, end))
-                found = [formats.message_of(each) for each in entries if each["type"] == formats.MESSAGE]
+                found = message_lines.decode_lines(paths.read_range(fd, begin, end))
                 if len(found) != len(run):
                     raise SessionCorruptedError("session log is corrupted: it was changed while it was read")
-                messages += found
+                messages += [line.data for line in found]
         return messages
 
     def _lines(self, nodes: list[int]) -> list[bytes]:

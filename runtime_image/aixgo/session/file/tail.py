@@ -6,15 +6,15 @@ So a log can be read from the last of these on, and its newest messages backward
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING, Any, Final
 
-from aixgo.session import formats, positions, validation
+from aixgo.session import formats, message_lines, positions, validation
 from aixgo.session.file import paths
 from aixgo.session.log import LogIndex
 
 if TYPE_CHECKING:
     from aixgo.message import Message
+    from aixgo.session.message_lines import MessageLine
 
 #: After so many bytes without a position the next change gets one.
 SPACING: Final = 4096
@@ -152,32 +152,25 @@ def newest_messages(
         # The first line is not complete, unless the file begins with it.
         whole = data.find(b"\n") + 1 if begin else 0
         rest = data[:whole] if whole else data if begin else b""
-        entries = formats.decode_lines(data, whole) if whole or not begin else []
-        branch, wanted = _newest_of_branch(entries, wanted, missing)
-        found[:0] = formats.messages_of(branch)
+        lines = message_lines.decode_lines(data, whole) if whole or not begin else []
+        branch, wanted = _newest_of_branch(lines, wanted, missing)
+        found[:0] = [each.data for each in branch]
         end = begin
     return found, first - end
 
 
-_id_of = operator.itemgetter("id")
-
-
-def _newest_of_branch(
-    entries: list[dict[str, Any]], leaf: str, count: int
-) -> tuple[list[dict[str, Any]], str]:
-    """Return the newest entries of a branch, oldest first, and the id of the one before them."""
-    messages = [entry for entry in entries if entry["type"] == formats.MESSAGE]
-    messages = messages[len(messages) - min(count, len(messages)) :]
-    parents = [entry.get("parentId") for entry in messages]
+def _newest_of_branch(lines: list[MessageLine], leaf: str, count: int) -> tuple[list[MessageLine], str]:
+    """Return the newest lines of a branch, oldest first, and the id of the one before them."""
+    newest = lines[len(lines) - min(count, len(lines)) :]
+    parents = [line.parent_id for line in newest]
     # Nearly always each follows the one before it in the log.
-    ids = list(map(_id_of, messages))
+    ids = [line.id for line in newest]
     if not (ids and ids[-1] == leaf and parents[1:] == ids[:-1]):
-        messages, parents = [], [leaf]
-        for entry in reversed(entries):
-            if entry["id"] == parents[0] and entry["type"] == formats.MESSAGE:
-                messages.insert(0, entry)
-                parents.insert(0, entry.get("parentId"))
-                if len(messages) == count:
+        newest, parents = [], [leaf]
+        for line in reversed(lines):
+            if line.id == parents[0]:
+                newest.insert(0, line)
+                parents.insert(0, line.parent_id)
+                if len(newest) == count:
                     break
-    before = parents[0]
-    return messages, before if isinstance(before, str) else ""
+    return newest, parents[0] or ""

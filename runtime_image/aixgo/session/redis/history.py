@@ -12,7 +12,7 @@ from aixgo.errors import (
     SessionNotFoundError,
 )
 from aixgo.identifiers import new_id
-from aixgo.session import formats
+from aixgo.session import formats, message_lines
 from aixgo.session.redis import records, transfer
 from aixgo.session.redis.leasing import RedisLeasing
 
@@ -73,7 +73,7 @@ class RedisHistory(RedisLeasing):
         if before is not None:
             last = await self._position(session_id, before)
         _, entries = await self._read(session_id, last, -1 if limit is None else limit)
-        messages = formats.decode_messages(entries)
+        messages = message_lines.decode_messages(entries)
         if held is not None and self._held.get(session_id) is held:
             self._held.read(held, messages, sum(map(len, entries)))
         return messages
@@ -84,7 +84,7 @@ class RedisHistory(RedisLeasing):
         snapshot = await self._snapshot(session_id)
         index = snapshot.index(session_id)
         entries = [snapshot.entries[node] for node in index.path(index.find(branch))]
-        messages = formats.decode_messages(entries)
+        messages = message_lines.decode_messages(entries)
         if before is not None:
             places = [place for place, message in enumerate(messages) if message.id == before]
             if not places:
@@ -99,7 +99,7 @@ class RedisHistory(RedisLeasing):
             count, entries = await self._read(session_id, last, _BLOCK)
             last = (count if last < 0 else last) - len(entries)
             for place in range(len(entries) - 1, -1, -1):
-                if formats.decode_message(entries[place]).id == message_id:
+                if message_lines.decode_message(entries[place]).id == message_id:
                     return last + place
         raise ValueError(f"no message {message_id!r} on this branch")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from aixgo.cancellation import see_through
 from aixgo.errors import SessionConflictError, SessionNotFoundError, StorageError
-from aixgo.session import formats
+from aixgo.session import message_lines
 from aixgo.session.redis import records
 from aixgo.session.redis.core import RedisCore, pause
 from aixgo.session.types import Lease, TurnStart
@@ -62,7 +62,7 @@ class RedisLeasing(RedisCore):
             record = await self.load(lease.session_id)
         else:
             record = records.record_of(lease.session_id, fixed, *state)
-        replayed = formats.decode_messages(answer[5]) if len(answer) > 5 else None
+        replayed = message_lines.decode_messages(answer[5]) if len(answer) > 5 else None
         return TurnStart(lease, record, replayed)
 
     async def renew_lease(self, lease: Lease) -> None:
