@@ -300,7 +300,7 @@ async def _conclude(
     """
     now, settings = context.now(), context.settings
     runtime = resolved.runtime
-    patient = patient and not troubles(observation.pods)
+    patient = patient and not resolved.held and not troubles(observation.pods)
     # The agents first: a runtime that says it is done has agents that say so too.
     settled = True
     for item in resolved.agents:

@@ -22,8 +22,9 @@ async def start_without_pods(
     """Apply a runtime with an Agent whose pods stay Pending, and return what the operator has written."""
     operator.kubelet.hold = {"runtime"}
     await cluster.apply(m.runtime(namespace))
-    await cluster.apply(m.agent(namespace))
+    # Only then the Agent: of two watches, nobody knows which one tells first.
     await support.until(lambda: "PATCH deployments" in operator.writes(), "the Deployment is written")
+    await cluster.apply(m.agent(namespace))
     looks = operator.sample("aixgo_operator_reconciles_total", kind="AgentRuntime") or 0.0
 
     def looked() -> bool:
@@ -71,3 +72,16 @@ async def test_trouble_is_told_at_once(plane: ControlPlane, cluster: support.Clu
         )
         ready = await cluster.condition(AGENT_RUNTIMES, namespace, "runtime", "Ready")
         assert "no such image" in ready["message"]
+
+
+async def test_agents_hear_at_once_of_a_runtime_that_is_held(
+    plane: ControlPlane, cluster: support.Cluster
+) -> None:
+    namespace = await cluster.namespace()
+    async with support.running(plane, cluster, support.settings(namespace, (namespace,))) as operator:
+        await cluster.apply(m.runtime(namespace, sessionBackendRef={"name": "nowhere"}))
+        await cluster.until_condition(AGENT_RUNTIMES, namespace, "runtime", "Ready", "False")
+        await cluster.apply(m.agent(namespace))
+        await support.until(lambda: "PATCH agents" in operator.writes(), "the Agent is told", timeout=5)
+        ready = await cluster.condition(AGENTS, namespace, "assistant", "Ready")
+        assert (ready["status"], ready["reason"]) == ("False", "Pending")
