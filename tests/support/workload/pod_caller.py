@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import socket
 import sys
 import threading
 import time
@@ -28,6 +29,8 @@ CALL_TIMEOUT = 20.0
 PAUSE = 0.05
 #: How much longer than its own length a stream may take.
 STREAM_MARGIN = 30.0
+#: How long DNS may not know all pods that are ready, in seconds.
+RESOLVED_WITHIN = 20.0
 #: How many failures are kept, the first ones.
 KEPT = 50
 
@@ -208,11 +211,11 @@ class Door(BaseHTTPRequestHandler):
         """Say nothing of what went well."""
 
     async def _call(self, wanted: dict[str, Any]) -> None:
-        caller, client = self.caller, self._client(wanted)
+        caller, client = self.caller, await self._client(wanted)
         caller.call(client, wanted["kind"], wanted["runtime"], wanted["function"], wanted["count"])
 
     async def _stream(self, wanted: dict[str, Any]) -> None:
-        client = self._client(wanted)
+        client = await self._client(wanted)
         self.caller.stream(client, wanted["runtime"], wanted["seconds"], wanted["every"])
 
     async def _stop(self, _: dict[str, Any]) -> None:
@@ -232,8 +235,21 @@ class Door(BaseHTTPRequestHandler):
         self.rfile.readline()
         return b"".join(parts)
 
-    def _client(self, wanted: dict[str, Any]) -> AgentClient:
+    async def _client(self, wanted: dict[str, Any]) -> AgentClient:
+        _, found, rest = wanted["address"].partition("dns:///")
+        if found:
+            await self._resolved(rest.rpartition(":")[0], wanted["pods"])
         return self.caller.client(wanted["runtime"], wanted["namespace"], wanted["address"])
+
+    async def _resolved(self, host: str, pods: int) -> None:
+        """Wait until DNS knows so many pods: a client that found fewer asks again only when it loses one."""
+        end = time.monotonic() + RESOLVED_WITHIN
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError):
+                found = await self.loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+                if len({address[0] for *_, address in found}) >= pods:
+                    return
+            await asyncio.sleep(0.2)
 
     def _account(self) -> dict[str, Any]:
         async def copy() -> dict[str, Any]:

@@ -209,7 +209,8 @@ class Workload:
         return {"Service": f"{runtime}.{host}", "pods": f"dns:///{runtime}-pods.{host}"}
 
     def _tell(self, what: str, runtime: str, address: str, wanted: dict[str, Any]) -> None:
-        self._post(what, {"runtime": runtime, "namespace": self.namespace, "address": address, **wanted})
+        where = {"runtime": runtime, "namespace": self.namespace, "address": address}
+        self._post(what, {**where, "pods": len(self.pods(runtime)), **wanted})
 
     def _post(self, what: str, body: dict[str, Any]) -> None:
         self.installation.kubectl("create", "--raw", self._url(what), "-f", "-", input=json.dumps(body))
