@@ -12,6 +12,9 @@ from typing import Final
 VARIABLE: Final = "GRPC_EXPERIMENTS"
 #: gRPC's switch for connections that are read by the thread that waits for calls, not by a pool of threads.
 ONE_THREAD: Final = "-event_engine_listener"
+#: With "false" gRPC leaves a new process alone between fork and exec. What it does there by default can abort that
+#: process while calls are running; only programs are started here, such as MCP servers.
+_AT_FORK: Final = "GRPC_ENABLE_FORK_SUPPORT"
 #: The thread that hands what happened to the event loop ends in this name.
 _POLLER: Final = "(_poll_wrapper)"
 #: How much less the kernel prefers it to the event loop. At 5 half of the gain is lost; at 19 calls wait long
@@ -19,12 +22,13 @@ _POLLER: Final = "(_poll_wrapper)"
 LOWER: Final = 10
 
 
-def read_in_one_thread() -> None:
-    """Let the servers of this process read their connections in one thread.
+def set_up_grpc() -> None:
+    """Let the servers of this process read their connections in one thread, and programs start safely.
 
     To be called before gRPC is imported; what the environment says already stays.
     """
     os.environ.setdefault(VARIABLE, ONE_THREAD)
+    os.environ.setdefault(_AT_FORK, "false")
 
 
 def let_the_loop_go_first() -> None:

@@ -1,5 +1,5 @@
 """The process in the pod: ``aixgo serve``."""
 
-from aixgo.rpc.threads import read_in_one_thread
+from aixgo.rpc.threads import set_up_grpc
 
-read_in_one_thread()  # here, because every other module of this package may import gRPC
+set_up_grpc()  # here, because every other module of this package may import gRPC

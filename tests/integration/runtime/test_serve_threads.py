@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.support.pki import Leaf
@@ -53,3 +55,43 @@ async def test_no_pool_of_threads_reads_the_connections(files: RuntimeFiles, me:
         woken = sum(switches - before.get(tid, ("", 0, 0))[2] for tid, switches in pool.items())
         assert woken < CALLS  # else it is three to four times per call
         assert "experiment" not in "".join(runtime.output).lower()  # gRPC names those that it does not know
+
+
+PROGRAMS = """
+import asyncio, sys
+import aixgo.server, grpc, uvloop
+
+async def echo(request, context):
+    return request
+
+async def main():
+    server = grpc.aio.server()
+    handler = grpc.unary_unary_rpc_method_handler(echo)
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("t", {"echo": handler})])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.unary_unary("/t/echo")
+        async def load():
+            while True:
+                await call(b"x")
+        tasks = [asyncio.create_task(load()) for _ in range(16)]
+        for _ in range(40):
+            program = await asyncio.create_subprocess_exec("/bin/true")
+            assert await program.wait() == 0
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    await server.stop(None)
+
+uvloop.run(main())
+"""
+
+
+def test_programs_are_started_while_calls_run() -> None:
+    """gRPC's own work between fork and exec says that it skips something, and can abort the program."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAMS], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "fork" not in done.stderr
