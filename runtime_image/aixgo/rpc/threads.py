@@ -12,8 +12,8 @@ from typing import Final
 VARIABLE: Final = "GRPC_EXPERIMENTS"
 #: gRPC's switch for connections that are read by the thread that waits for calls, not by a pool of threads.
 ONE_THREAD: Final = "-event_engine_listener"
-#: With "false" gRPC leaves a new process alone between fork and exec. What it does there by default can abort that
-#: process while calls are running; only programs are started here, such as MCP servers.
+#: With "false" gRPC leaves a new process alone between fork and exec. What it does there by default can abort
+#: that process while calls are running; only programs are started here, such as MCP servers.
 _AT_FORK: Final = "GRPC_ENABLE_FORK_SUPPORT"
 #: The thread that hands what happened to the event loop ends in this name.
 _POLLER: Final = "(_poll_wrapper)"
