@@ -12,7 +12,9 @@ import asyncio
 import base64
 import contextlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tests.support.background import Background
 
 from aixgo.contract import AgentStatus, RuntimeConfig, SessionStatus, Statusz, TLSStatus
 from aixgo_operator.domain import naming
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 _OURS = "app.kubernetes.io/managed-by=aixgo-operator"
 
 
-class Kubelet:
+class Kubelet(Background):
     """Makes every pod of ours ready, as soon as it is there. ``async with Kubelet(client):``."""
 
     #: Address -> namespace and runtime. Of all kubelets: pods of an earlier test may still be there.
@@ -41,23 +43,12 @@ class Kubelet:
     def __init__(self, client: ApiServerClient, *, every: float = 0.1) -> None:
         self._client = client
         self._every = every
-        self._task: asyncio.Task[None] | None = None
         #: Names (or beginnings of names) of pods that stay Pending.
         self.hold: set[str] = set()
 
     def runtime_at(self, ip: str) -> tuple[str, str] | None:
         """Return namespace and runtime of the pod at this address; None: no such kubelet made it."""
         return self._addresses.get(ip)
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run(), name="kubelet")
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._task is not None
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
 
     async def _run(self) -> None:
         round_ = 0

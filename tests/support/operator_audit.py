@@ -11,9 +11,10 @@ import contextlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.support.background import Background
 from tests.support.process_kubelet import leaf_of
 
 from aixgo.rpc.client import AgentClient
@@ -45,7 +46,7 @@ class _Suspicion:
     looks: int | None = None
 
 
-class Auditor:
+class Auditor(Background):
     """``async with Auditor(...) as auditor:`` asks all the time; :attr:`broken` is what it found.
 
     ``readings()``: how many readings of the cluster have ended; ``looks(runtime)``: how many looks at the
@@ -71,20 +72,9 @@ class Auditor:
         self._operator = operator
         self._suspicions: dict[tuple[str, str], _Suspicion] = {}
         self._generations: dict[str, int] = {}
-        self._task: asyncio.Task[None] | None = None
         self.broken: list[str] = []
         #: Calls that succeeded, by the kind of the object that had promised it.
         self.kept = {"AgentRuntime": 0, "Agent": 0}
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run(), name="auditor")
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._task is not None
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
 
     async def _run(self) -> None:
         while True:
