@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.conversations import message, texts
@@ -21,6 +21,9 @@ from aixgo.session import (
     SessionConflictError,
 )
 from aixgo.session.inspect import copy_sessions, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
 
 # -- keys ------------------------------------------------------------------------------------------------
 
@@ -85,6 +88,75 @@ async def test_an_append_is_one_round_trip(plain_redis: RedisServer, prefix: str
         stats = client.info("commandstats")
         assert stats["cmdstat_evalsha"]["calls"] == 20
         assert not {"cmdstat_eval", "cmdstat_multi", "cmdstat_watch", "cmdstat_hgetall"} & set(stats)
+
+
+async def commands_of(client: Any, work: Awaitable[Any]) -> dict[str, int]:
+    """Return which commands the server ran, also inside scripts, and how often."""
+    client.config_resetstat()
+    await work
+    stats = client.info("commandstats")
+    # Whether an index has to live longer is a question of milliseconds.
+    names = stats.keys() - {"cmdstat_pexpire"}
+    return {name.removeprefix("cmdstat_"): stats[name]["calls"] for name in names}
+
+
+async def test_checkpoint_and_restore_cost_the_same_however_long_the_history_is(
+    plain_redis: RedisServer, prefix: str, client: Any
+) -> None:
+    options = RedisOptions(key_prefix=prefix, ttl=100)
+    async with Manager(RedisBackend(plain_redis.address, options)) as manager:
+        costs = []
+        for length in (10, 10, 3000):  # after the first one the server knows the scripts
+            session = await manager.create("assistant", user_id="ada")
+            for first in range(0, length, 1000):
+                await session.append_messages(
+                    [message(number) for number in range(min(1000, length - first))]
+                )
+            old = await session.checkpoint()
+            await session.append_message(message("more"))
+            checkpoint = await commands_of(client, session.checkpoint())
+            restore = await commands_of(client, session.restore(old.id))
+            append = await commands_of(client, session.append_message(message("other")))
+            costs.append((checkpoint, restore, append))
+        assert costs[1] == costs[2]
+        for cost in costs[2]:
+            assert cost["evalsha"] == 1
+        assert [cost.get("lrange", 0) for cost in costs[2]] == [1, 1, 0]
+
+
+@pytest.mark.parametrize("size", [1, 1500, 5000])
+async def test_the_newest_entries_are_verified_on_every_branch(
+    plain_redis: RedisServer, prefix: str, client: Any, size: int
+) -> None:
+    """The script and the importer agree about which entries a restore looks at, and each of them counts."""
+    async with Manager(RedisBackend(plain_redis.address, RedisOptions(key_prefix=prefix))) as manager:
+        session = await manager.create("assistant")
+        for text in "ab":  # two ranges, and a third with the newest
+            await session.append_messages([message(f"{text}{number}".ljust(size)) for number in range(3)])
+            checkpoint = await session.checkpoint()
+            await session.append_message(message("left"))
+            await session.restore(checkpoint.id)
+        await session.append_message(message("c".ljust(size)))
+        made = await session.checkpoint()
+        log = await manager.backend.export(session.id)
+        await manager.delete(session.id)
+        await manager.backend.import_log("assistant", session.id, log)
+        session = await manager.get(session.id)
+        key = f"{prefix}{{{session.id}}}:entries"
+        places = [0, 1, 2, 4, 5, 6, 8]  # 3 and 7 are those that were left
+        window = {1: 4, 1500: 3, 5000: 1}[size]
+        refused = []
+        for place in places:
+            entry = client.lindex(key, place)
+            client.lset(key, place, entry.replace(b'"message"', b'"massage"'))
+            try:
+                await session.restore(made.id)
+            except CheckpointCorruptedError:
+                refused.append(place)
+            client.lset(key, place, entry)
+        assert refused == places[-window:]
+        await session.restore(made.id)
+        assert len(await session.get_messages()) == len(places)
 
 
 # -- tampering -------------------------------------------------------------------------------------------

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: As in ``common.lua``.
-_WINDOW: Final = 16
-_WINDOW_BYTES: Final = 16384
+_WINDOW: Final = 4
+_WINDOW_BYTES: Final = 4096
 
 
 def moment(micros: int) -> datetime:
@@ -131,7 +131,7 @@ def checkpoint_body(checkpoint_id: str, timestamp: datetime, metadata: Mapping[s
 
 
 def newest(entries: Iterable[bytes]) -> str:
-    """Return what a checkpoint is verified by at a restore: the SHA-1 of its newest entries.
+    """Return what a checkpoint is verified by at a restore: how many of its newest entries, and their SHA-1.
 
     The script of the same name computes it too. ``entries`` are the branch's, newest first.
     """
@@ -142,7 +142,8 @@ def newest(entries: Iterable[bytes]) -> str:
             break
         texts.append(entry)
         size += len(entry)
-    return hashlib.sha1(b"\n".join(texts), usedforsecurity=False).hexdigest()
+    digest = hashlib.sha1(b"\n".join(texts), usedforsecurity=False).hexdigest()
+    return f"{len(texts)}:{digest}"
 
 
 def checkpoint_record(

@@ -36,12 +36,14 @@ local length
 for place = 1, added, 500 do
   length = redis.call('RPUSH', ENTRIES, unpack(entries, place, math.min(place + 499, added)))
 end
-local time = math.max(now(), tonumber(updated))
-version, count, updated = number(after), number(count + added), number(time)
+version, count, updated = number(after), number(count + added), number(math.max(now(), tonumber(updated)))
 redis.call('HSET', META, 'version', version, 'messageCount', count, 'currentLeaf', leaf, 'chain', chain,
   'updatedAt', updated)
 if key ~= '' then redis.call('HSET', TURNS, key, number(length - added) .. ':' .. added) end
-expire(tonumber(ttl))
-index(session, agent, time, tonumber(ttl))
+expire(ttl)
+index(session, agent, updated, ttl)
+if INDEXED and ttl ~= '0' then
+  for place = 8, 9 do sweep(KEYS[place], session, 1) end
+end
 done()
 return {'ok', created, updated, count, version, leaf}

@@ -13,9 +13,9 @@ if not record then
   record = record .. '\n' .. redis.sha1hex(record)
   redis.call('HSET', CHECKPOINTS, checkpoint, record)
   redis.call('RPUSH', EVENTS, 'c\n' .. length .. '\n' .. checkpoint)
-  expire(tonumber(ttl))
-  if INDEXED and tonumber(ttl) > 0 then
-    for place = 8, 10 do keep(KEYS[place], tonumber(ttl), false) end
+  expire(ttl)
+  if INDEXED and ttl ~= '0' then
+    for place = 8, 10 do keep(KEYS[place], ttl, false) end
   end
 end
 return {'ok', record}

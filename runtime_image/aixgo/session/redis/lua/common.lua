@@ -10,9 +10,10 @@ local INDEXED = #KEYS >= 10
 -- So many commits are recognised when they arrive a second time.
 local REMEMBERED_COMMITS = 256
 -- The entries that a checkpoint is verified by, see newest.
-local WINDOW, WINDOW_BYTES = 16, 16384
+local WINDOW, WINDOW_BYTES = 4, 4096
 
-local function number(value) return string.format('%.0f', value) end
+-- Whole numbers as text: Lua would write large ones with an exponent.
+local function number(value) return string.format('%d', value) end
 
 -- Microseconds since 1970, by the server's clock: replicas may disagree about theirs.
 local function now()
@@ -20,20 +21,20 @@ local function now()
   return tonumber(time[1]) * 1000000 + tonumber(time[2])
 end
 
--- Gives all keys of the session the same time to live (milliseconds; 0: none).
+-- Gives all keys of the session the same time to live (a text: milliseconds; 0: none).
 local function expire(ttl)
-  if ttl > 0 then
-    for place = 1, 6 do redis.call('PEXPIRE', KEYS[place], number(ttl)) end
+  if ttl ~= '0' then
+    for place = 1, 6 do redis.call('PEXPIRE', KEYS[place], ttl) end
   end
 end
 
 -- An index lives as long as the longest-lived of its sessions.
 local function keep(key, ttl, fresh)
-  if ttl == 0 then
+  if ttl == '0' then
     redis.call('PERSIST', key)
   else
     local left = redis.call('PTTL', key)
-    if fresh or (left >= 0 and left < ttl) then redis.call('PEXPIRE', key, number(ttl)) end
+    if fresh or (left >= 0 and left < tonumber(ttl)) then redis.call('PEXPIRE', key, ttl) end
   end
 end
 
@@ -45,25 +46,24 @@ local function sweep(key, session, few)
   end
 end
 
--- Puts a session in its place in the indexes.
+-- Puts a session in its place in the indexes. `updated` is a text: microseconds.
 local function index(session, agent, updated, ttl)
   if not INDEXED then return end
-  local known = true
+  local known, score = true, number(-updated)
   for place = 8, 9 do
     local key = KEYS[place]
-    local added = redis.call('ZADD', key, number(-updated), session) == 1
+    local added = redis.call('ZADD', key, score, session) == 1
     if added then
       known = false
       keep(key, ttl, redis.call('ZCARD', key) == 1)
-    elseif ttl > 0 then
+    elseif ttl ~= '0' then
       keep(key, ttl, false)
-      sweep(key, session, 1)
     end
   end
   if not known then
     local added = redis.call('SADD', KEYS[10], agent) == 1
     keep(KEYS[10], ttl, added and redis.call('SCARD', KEYS[10]) == 1)
-  elseif ttl > 0 then
+  elseif ttl ~= '0' then
     keep(KEYS[10], ttl, false)
   end
 end
@@ -94,36 +94,31 @@ local function remember(commit, version, after)
   return true
 end
 
--- The SHA-1 of the newest entries of a branch, newest first: what a checkpoint is verified by. Only so many and only so
--- many bytes, that it costs the same however long the history is. The branch is the ranges of `base`, then what is
--- between `tail` and `length`.
-local function newest(base, tail, length)
-  local texts, size = {}, 0
-  local function full() return #texts >= WINDOW or size >= WINDOW_BYTES end
+-- What a checkpoint is verified by: how many of the newest entries of its branch, and their SHA-1, newest first. So
+-- few that it costs the same however long the history is. The branch is the ranges of `base`, then what is between
+-- `tail` and `length`. `wanted`: exactly so many. Without it, as many as WINDOW and WINDOW_BYTES allow.
+local function newest(base, tail, length, wanted)
+  local texts, size, most = {}, 0, wanted or WINDOW
+  local function full() return #texts >= most or (not wanted and size >= WINDOW_BYTES) end
   local function take(first, last)
-    while first < last and not full() do
-      local wanted = WINDOW - #texts
-      -- Entries may be large: only when the newest are not, the others are read at once.
-      if #texts == 0 or size / #texts * WINDOW > WINDOW_BYTES then wanted = math.min(wanted, 4) end
-      local from = math.max(first, last - wanted)
-      local block = redis.call('LRANGE', ENTRIES, number(from), number(last - 1))
-      for place = last - from, 1, -1 do
-        if full() then break end
-        local text = block[place] or ''
-        texts[#texts + 1] = text
-        size = size + #text
-      end
-      last = from
+    if first >= last then return end
+    local from = math.max(first, last - most + #texts)
+    local block = redis.call('LRANGE', ENTRIES, number(from), number(last - 1))
+    for place = last - from, 1, -1 do
+      if full() then return end
+      local text = block[place] or ''
+      texts[#texts + 1] = text
+      size = size + #text
     end
   end
   take(tail, length)
-  if not full() and base ~= '' then
+  if base ~= '' and not full() then
     local ranges = {}
-    for first, last in string.gmatch(base, '(%d+):(%d+)') do
-      ranges[#ranges + 1] = {tonumber(first), tonumber(last)}
+    for first, last in string.gmatch(base, '(%d+):(%d+)') do ranges[#ranges + 1] = {first, last} end
+    for place = #ranges, 1, -1 do
+      if full() then break end
+      take(tonumber(ranges[place][1]), tonumber(ranges[place][2]))
     end
-    for place = #ranges, 1, -1 do take(ranges[place][1], ranges[place][2]) end
   end
-  return redis.sha1hex(table.concat(texts, '\n'))
+  return #texts .. ':' .. redis.sha1hex(table.concat(texts, '\n'))
 end
-

@@ -1,7 +1,6 @@
 -- ARGV: session, agent, user, metadata (JSON), ttl (ms), nonce, prefix, mode ('create' or 'get_or_create')
 -- Returns {'created', ...}, {'exists'} or {'found', session}.
 local session, agent, user, metadata, ttl, nonce, prefix, mode = unpack(ARGV)
-ttl = tonumber(ttl)
 
 if mode == 'get_or_create' then
   for _, other in ipairs(redis.call('ZRANGE', KEYS[9], 0, -1)) do
@@ -19,10 +18,10 @@ if INDEXED then
   sweep(KEYS[8], session, 8)
   sweep(KEYS[9], session, 8)
 end
-local time = now()
+local time = number(now())
 redis.call('DEL', ENTRIES, CHECKPOINTS, TURNS, COMMITS, EVENTS, LEASE)
 redis.call('HSET', META, 'id', session, 'agentName', agent, 'userId', user, 'metadata', metadata,
-  'ttl', number(ttl), 'createdAt', number(time), 'updatedAt', number(time), 'messageCount', '0', 'version', '0',
+  'ttl', ttl, 'createdAt', time, 'updatedAt', time, 'messageCount', '0', 'version', '0',
   'currentLeaf', '', 'chain', '', 'base', '', 'tail', '0', 'nonce', nonce)
 expire(ttl)
 index(session, agent, time, ttl)

@@ -16,6 +16,6 @@ redis.call('HSET', META, 'id', session, 'agentName', agent, 'createdAt', created
   unpack(ARGV, 11))
 redis.call('HSET', META, 'nonce', nonce)
 for place = 2, 6 do redis.call('PERSIST', KEYS[place]) end
-expire(tonumber(ttl))
-index(session, agent, tonumber(updated), tonumber(ttl))
+expire(ttl)
+index(session, agent, updated, ttl)
 return 1

@@ -15,7 +15,8 @@ local function obstacle()
   if redis.sha1hex(text) ~= string.sub(record, -40) then return 'changed' end
   leaf, chain, count, base, tail, length, window = string.match(text,
     '\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)$')
-  if newest(base, tonumber(tail), tonumber(length)) ~= window then return 'changed' end
+  local covered = tonumber(string.match(window, '^%d+'))
+  if newest(base, tonumber(tail), tonumber(length), covered) ~= window then return 'changed' end
   return refused(token)
 end
 
@@ -30,11 +31,10 @@ end
 
 if tail ~= length then base = (base ~= '' and (base .. ',') or '') .. tail .. ':' .. length end
 local finish = number(redis.call('LLEN', ENTRIES))
-local time = math.max(now(), tonumber(updated))
-version, updated = number(after), number(time)
+version, updated = number(after), number(math.max(now(), tonumber(updated)))
 redis.call('HSET', META, 'version', version, 'messageCount', count, 'currentLeaf', leaf, 'chain', chain,
   'base', base, 'tail', finish, 'updatedAt', updated)
 redis.call('RPUSH', EVENTS, 'r\n' .. finish .. '\n' .. before .. leaf .. between .. count .. behind)
-expire(tonumber(ttl))
-index(session, agent, time, tonumber(ttl))
+expire(ttl)
+index(session, agent, updated, ttl)
 return {'ok', created, updated, count, version, leaf}
