@@ -38,6 +38,7 @@ from aixgo_operator.reconcile.observe import (
 )
 from aixgo_operator.reconcile.pace import next_look
 from aixgo_operator.reconcile.referenced import secret_data
+from aixgo_operator.reconcile.refusals import tell_refusals
 from aixgo_operator.reconcile.status import condition, is_on_the_way, is_ready, is_untold
 from aixgo_operator.reconcile.sync import sync_pods
 from aixgo_operator.reconcile.workqueue import Requeue
@@ -115,6 +116,7 @@ async def reconcile_runtime(context: Context, key: Key) -> Requeue:
         )
 
     observation = await _observe(context, resolved, references, rendered, certificates)
+    await tell_refusals(context, resolved, observation)
     if applied.refused:
         observation = replace(observation, reconcile_error=describe(*applied.refused), stuck=True)
     settled = await _conclude(context, manifest, resolved, observation, patient=_is_patient(context, key))

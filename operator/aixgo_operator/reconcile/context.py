@@ -54,5 +54,7 @@ class Context:
     authority_gate: Gate = field(default_factory=Gate)
     #: Looks at a key in a row that found it not as wanted.
     attempts: dict[Key, int] = field(default_factory=dict)
+    #: When an Event told of a caller that was refused, by uid of the Agent and SPIFFE id.
+    refusals_told: dict[tuple[str, str], datetime] = field(default_factory=dict)
     #: Since when the looks at an AgentRuntime find it not as wanted.
     unsettled: dict[Key, datetime] = field(default_factory=dict)

@@ -89,7 +89,7 @@ class StatusWriter:
             reason=reason,
             message=message,
             timestamp=timestamp(self._now()),
-            name=f"{metadata['name'][:230]}.{_mark(metadata['uid'], before, after)}",
+            name=f"{metadata['name'][:230].rstrip('-.')}.{_mark(metadata['uid'], before, after)}",
         )
 
 

@@ -25,7 +25,7 @@ from aixgo.contract.runtime_config import (
     TLSConfig,
     ToolConfig,
 )
-from aixgo.contract.statusz import AgentStatus, SessionStatus, Statusz, TLSStatus
+from aixgo.contract.statusz import AgentStatus, RefusedCalls, SessionStatus, Statusz, TLSStatus
 
 __all__ = [
     "RUNTIME_JSON",
@@ -44,6 +44,7 @@ __all__ = [
     "ModelConfig",
     "PromptConfig",
     "RedisSessionConfig",
+    "RefusedCalls",
     "Role",
     "RouteConfig",
     "RuntimeConfig",

@@ -45,6 +45,18 @@ class SessionStatus(ContractModel, frozen=True, kw_only=True):
     trust_bundle: tuple[str, ...] | None = None
 
 
+class RefusedCalls(ContractModel, frozen=True, kw_only=True):
+    """Calls that one caller made of one agent, and that were refused with PERMISSION_DENIED."""
+
+    agent: str
+    #: SPIFFE id in the caller's certificate, which the installation's authority signed; "": it has none.
+    caller: str
+    #: Since the process started.
+    count: int
+    #: RFC 3339.
+    last_at: str
+
+
 class Statusz(ContractModel, frozen=True, kw_only=True):
     """The JSON document at ``/statusz``."""
 
@@ -59,3 +71,5 @@ class Statusz(ContractModel, frozen=True, kw_only=True):
     sessions: SessionStatus
     #: Why the newest ``runtime.json`` was refused; the previous one goes on being served.
     last_config_error: str | None = None
+    #: Callers that the present rules refuse, and that tried; the latest of them.
+    refused_calls: tuple[RefusedCalls, ...] = ()

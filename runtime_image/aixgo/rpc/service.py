@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import grpc
@@ -21,6 +22,7 @@ from aixgo.rpc.convert import from_caller, to_wire
 from aixgo.rpc.deliveries import Deliveries
 from aixgo.rpc.errors import RpcFailure, to_failure
 from aixgo.rpc.metadata import NO_MESSAGE, NUMBERING, SENDER, WAIT, Listening
+from aixgo.rpc.refused_calls import Refusals
 from aixgo.rpc.requests import (
     check_agent_name,
     execute_response,
@@ -138,6 +140,23 @@ class AgentService(pb_grpc.AgentServiceServicer):
         self._stateless = self._stateful = TurnRunner(None, metrics, tracing)
         self._calls = RunningCalls()
         self._deliveries = Deliveries(channels)
+        self.refusals = Refusals(lambda: datetime.now(UTC))
+
+    def apply(self, rules: Rules) -> None:
+        """Put other rules in force, after the agents that they are about."""
+        self.rules = rules
+        self.refusals.keep(self._refused)
+
+    def _refused(self, agent: str, caller: str) -> bool:
+        """Whether there is such an agent, and the rules of now refuse the caller."""
+        wanted = self._agents.wanted(agent)
+        if wanted is None:
+            return False
+        try:
+            self.rules.authorizer.check([caller] if caller else [], agent, wanted, self.rules.namespace)
+        except CallerNotAllowedError:
+            return True
+        return False
 
     def close(self) -> None:
         """Give messages that are on their way to readers back to their channels."""
@@ -291,6 +310,8 @@ class AgentService(pb_grpc.AgentServiceServicer):
                 # The name of an agent that does not exist comes from the caller and would be an unbounded
                 # label.
                 self._metrics.authorization_refused(name if wanted is not None else "")
+                if wanted is not None:
+                    self.refusals.add(name, uris[0] if uris else "")
                 raise
         else:
             describe_call(agent=name)

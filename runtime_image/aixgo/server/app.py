@@ -229,6 +229,7 @@ class RuntimeServer:
             tls=tls_status(self._certificates, self._plaintext_mode()),
             sessions=self._sessions.status(),
             last_config_error=self._config_error,
+            refused_calls=self._service.refusals.snapshot(),
         )
 
     def checks(self) -> list[Check]:
@@ -257,11 +258,11 @@ class RuntimeServer:
     def _apply(self, config: RuntimeConfig) -> None:
         """Put a configuration in force."""
         self._gate.max_concurrent = config.limits.max_concurrent_calls
-        self._service.rules = _rules(config)
         self._probe.watch(config.agents)
         self._sessions.apply(config.sessions)
         self._calls.apply(config)
         self._agents.apply(config.agents)
+        self._service.apply(_rules(config))
         self._config = config
         self._config_error = None
         self._stamps.secrets = self._look().secrets

@@ -68,6 +68,20 @@ async def test_only_callers_with_our_certificates_and_our_namespace_get_in(
         assert 'aixgo_authorization_refused_total{agent="recall"} 2.0' in metrics
         assert 'aixgo_authorization_refused_total{agent=""} 1.0' in metrics
 
+        # The operator tells it from here; agents that there are not do not count.
+        refused = (await runtime.until(lambda s: s.in_flight == 0, "no call is running")).refused_calls
+        home = next(each for each in refused if each.caller.startswith("spiffe://"))
+        assert {each.agent for each in refused} == {"recall"}
+        assert [each.count for each in refused] == [1, 1]
+        # Who may call by the new rules is not told any more.
+        namespace = home.caller.split("/")[4]
+        files.configure(runtime_json([custom("recall", allowedCallerNamespaces=[namespace])]))
+        await runtime.until(
+            lambda s: home.caller not in {each.caller for each in s.refused_calls}, "it is forgotten"
+        )
+        async with runtime.client(stranger) as client:
+            assert (await client.execute("recall", "hello")).text == "hello"
+
 
 async def test_a_client_meets_only_the_server_that_it_wants(
     files: RuntimeFiles, authority: Authority, me: Leaf
