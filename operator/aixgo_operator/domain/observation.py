@@ -34,12 +34,22 @@ class PodObservation:
     terminated_reason: str | None = None
     #: The container's last words (its termination message).
     terminated_message: str | None = None
+    #: The pod has ended for good (phase Failed or Succeeded): its controller has made another one.
+    ended: bool = False
+    #: Why it ended, where somebody else ended it: Evicted, Preempting, NodeShutdown, ...
+    ended_reason: str | None = None
+    ended_message: str | None = None
     #: Message of the condition PodScheduled while it is False.
     unschedulable_message: str | None = None
     #: The pod's own word at this moment; None when it did not answer.
     statusz: Statusz | None = None
     #: Why it did not answer.
     probe_error: str | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is one of the pods that its controller wants: neither ended nor on its way out."""
+        return not self.terminating and not self.ended
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,36 +13,88 @@ if TYPE_CHECKING:
 #: Waiting reasons of a container that is on its way.
 _ON_ITS_WAY: Final = (None, "ContainerCreating", "PodInitializing")
 _PULL: Final = ("ErrImagePull", "ImagePullBackOff")
+_OOM: Final = "OOMKilled"
 #: The kubelet alternates between two wordings of a failed pull; the longer one ends with the shorter one.
 _PULL_PREFIX = re.compile(r'^Back-off pulling image "[^"]*": ErrImagePull: ')
+#: How registries say that they do not know who pulls.
+_WHO_PULLS = re.compile(
+    r"\b(401|403|unauthorized|forbidden|denied|authorization|no basic auth)\b", re.IGNORECASE
+)
 _MAX_WORDS = 600
+#: Pods with the same trouble whose names are told.
+_MAX_NAMES: Final = 3
 
 
 def trouble(pod: PodObservation) -> str | None:
-    """Return what keeps the pod from serving, or None if it serves or is on its way."""
+    """Return what keeps the pod from serving and what to do, or None if it serves or is on its way."""
+    if pod.ended:
+        return _end(pod)
     if pod.unschedulable_message:
-        return f"Unschedulable: {_short(pod.unschedulable_message)}"
+        return _unschedulable(pod.unschedulable_message)
     if pod.waiting_reason in _PULL:
-        return f"ImagePullBackOff: {_short(_PULL_PREFIX.sub('', pod.waiting_message or ''))}"
+        return _pull(pod.waiting_message or "")
     if pod.waiting_reason == "CrashLoopBackOff" or (pod.exit_code not in (None, 0) and not pod.ready):
         return _crash(pod)
     if pod.waiting_reason not in _ON_ITS_WAY:
         return f"{pod.waiting_reason}: {_short(pod.waiting_message or '')}".rstrip(": ")
     if pod.ready and pod.statusz is None:
-        return f"does not answer: {pod.probe_error or 'not probed yet'}"
+        # The kubelet, which is on its node, reaches the very same port.
+        said = pod.probe_error or "not probed yet"
+        hint = ": does a NetworkPolicy keep the operator out?" if "did not answer" in said else ""
+        return f"does not answer: {said}{hint}"
     if pod.ready or not pod.started:
         return None
     return _not_ready(pod)
 
 
 def troubles(pods: Iterable[PodObservation]) -> str:
-    """Return the troubles of all pods as one text, by pod name; empty if there are none."""
-    found = [
-        f"pod {pod.name}: {text}"
-        for pod in sorted(pods, key=lambda pod: pod.name)
-        if not pod.terminating and (text := trouble(pod)) is not None
-    ]
-    return "; ".join(found)
+    """Return the troubles of all pods as one text, by pod name; empty if there are none.
+
+    Pods that have ended are told only when no other has a trouble: they stay around long after it is over.
+    """
+    present = sorted((pod for pod in pods if not pod.terminating), key=lambda pod: pod.name)
+    alive, ended = [pod for pod in present if pod.alive], [pod for pod in present if pod.ended]
+    return _told(alive) or _told(ended)
+
+
+def starting(pods: Iterable[PodObservation]) -> str:
+    """Return which pods have not begun and do not say why: a pod's status is silent on volumes."""
+    names = [pod.name for pod in sorted(pods, key=lambda pod: pod.name) if pod.alive and not pod.started]
+    if not names:
+        return ""
+    return f"{_names(names)}: does not start: kubectl describe pod {names[0]} says what it waits for"
+
+
+def _told(pods: Iterable[PodObservation]) -> str:
+    by_text: dict[str, list[str]] = {}
+    for pod in pods:
+        text = trouble(pod)
+        if text is not None:
+            by_text.setdefault(text, []).append(pod.name)
+    return "; ".join(f"{_names(names)}: {text}" for text, names in by_text.items())
+
+
+def _names(names: list[str]) -> str:
+    if len(names) == 1:
+        return f"pod {names[0]}"
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return f"pods {', '.join(names[:_MAX_NAMES])}{more}"
+
+
+def _end(pod: PodObservation) -> str:
+    words = _short(pod.ended_message or "") or "the pod has ended"
+    return f"{pod.ended_reason}: {words}" if pod.ended_reason else words
+
+
+def _unschedulable(message: str) -> str:
+    hint = "; kubectl describe pvc says why" if "PersistentVolumeClaim" in message else ""
+    return f"Unschedulable: {_short(message)}{hint}"
+
+
+def _pull(message: str) -> str:
+    words = _short(_PULL_PREFIX.sub("", message))
+    hint = "; are the Secrets of spec.imagePullSecrets there, and right?" if _WHO_PULLS.search(words) else ""
+    return f"ImagePullBackOff: {words}{hint}"
 
 
 def _crash(pod: PodObservation) -> str:
@@ -51,7 +103,7 @@ def _crash(pod: PodObservation) -> str:
     if pod.exit_code is not None:
         text += f" with code {pod.exit_code}"
     if reason not in (None, "Error", "Completed"):
-        text += f" ({reason})"
+        text += f" ({reason}{': raise limits.memory of spec.resources' if reason == _OOM else ''})"
     words = _short(pod.terminated_message or "")
     return f"{text}: {words}" if words else text
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aixgo_operator.api.constants import ConditionType, Reason
 from aixgo_operator.domain.conditions import Verdict, false, from_problems, true, unknown
-from aixgo_operator.domain.pod_trouble import trouble, troubles
+from aixgo_operator.domain.pod_trouble import starting, trouble, troubles
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -45,7 +45,7 @@ def replicas(observation: RuntimeObservation) -> tuple[Replica, ...]:
     return tuple(
         Replica(pod, pod.statusz)
         for pod in sorted(observation.pods, key=lambda pod: pod.name)
-        if pod.ready and not pod.terminating and pod.statusz is not None and not pod.statusz.draining
+        if pod.ready and pod.alive and pod.statusz is not None and not pod.statusz.draining
     )
 
 
@@ -54,7 +54,7 @@ def answering(observation: RuntimeObservation) -> tuple[Replica, ...]:
     return replicas(observation) or tuple(
         Replica(pod, pod.statusz)
         for pod in sorted(observation.pods, key=lambda pod: pod.name)
-        if pod.statusz is not None and not pod.terminating
+        if pod.statusz is not None and pod.alive
     )
 
 
@@ -139,7 +139,7 @@ def progressing(resolved: ResolvedRuntime, observation: RuntimeObservation) -> V
     """Return the condition Progressing: True while rolling and when done, False after the deadline."""
     deployment = observation.deployment
     if is_suspended(resolved):
-        left = [pod for pod in observation.pods if not pod.terminating]
+        left = [pod for pod in observation.pods if pod.alive]
         if left or (deployment is not None and deployment.replicas):
             return true(PROGRESSING, Reason.ROLLING, "the pods are being stopped")
         return true(PROGRESSING, Reason.ROLLOUT_COMPLETE, "suspended: there are no pods")
@@ -149,22 +149,19 @@ def progressing(resolved: ResolvedRuntime, observation: RuntimeObservation) -> V
         return true(PROGRESSING, Reason.ROLLING, "the Deployment is being created")
     newest = [pod for pod in observation.pods if pod.restart_hash == observation.wanted_restart_hash]
     detail = troubles(newest) or deployment.replica_failure or ""
-    detail = f": {detail}" if detail else ""
     current = deployment.restart_hash == observation.wanted_restart_hash and (
         resolved.replicas is None or deployment.desired == resolved.replicas
     )
     if current and deployment.progressing_reason == "ProgressDeadlineExceeded":
         seconds = resolved.runtime.spec.update_strategy.progress_deadline_seconds
+        text = f"no progress in {seconds} s, {_count(deployment.updated, deployment)} are new"
         return false(
-            PROGRESSING,
-            Reason.PROGRESS_DEADLINE_EXCEEDED,
-            f"no progress in {seconds} s, {_count(deployment.updated, deployment)} are new{detail}",
+            PROGRESSING, Reason.PROGRESS_DEADLINE_EXCEEDED, _joined(text, detail or starting(newest))
         )
-    if not current or not _rolled_out(deployment):
-        ready = sum(1 for pod in newest if pod.ready and not pod.terminating)
-        return true(
-            PROGRESSING, Reason.ROLLING, f"{_count(ready, deployment)} of the newest kind serve{detail}"
-        )
+    if not current or not _rolled_out(observation, deployment):
+        ready = sum(1 for pod in newest if pod.ready and pod.alive)
+        text = f"{_count(ready, deployment)} of the newest kind serve"
+        return true(PROGRESSING, Reason.ROLLING, _joined(text, detail))
     return _configured(resolved, observation, deployment)
 
 
@@ -196,25 +193,27 @@ def nobody_to_call(resolved: ResolvedRuntime, observation: RuntimeObservation) -
 def partial_outage(resolved: ResolvedRuntime, observation: RuntimeObservation) -> str | None:
     """Return what is wrong while some replicas serve and others cannot; None also while a rollout goes on."""
     deployment = observation.deployment
-    if deployment is None or is_suspended(resolved) or not _rolled_out(deployment):
+    if deployment is None or is_suspended(resolved) or not _rolled_out(observation, deployment):
         return None
     serving = replicas(observation)
-    broken = [pod for pod in observation.pods if not pod.terminating and trouble(pod) is not None]
+    broken = [pod for pod in observation.pods if pod.alive and trouble(pod) is not None]
     # A pod that is just starting, as when scaling up, is no outage.
     if not serving or not broken or len(serving) >= deployment.desired:
         return None
     return f"{_count(len(serving), deployment)} serve: {troubles(broken)}"
 
 
-def _rolled_out(deployment: DeploymentObservation) -> bool:
+def _rolled_out(observation: RuntimeObservation, deployment: DeploymentObservation) -> bool:
     """Tell whether all pods are of the newest template and were available once (a loss is no rollout)."""
-    return (
-        deployment.observed_generation >= deployment.generation
-        and deployment.updated == deployment.replicas
-        and (
-            deployment.progressing_reason == "NewReplicaSetAvailable"
-            or deployment.available >= deployment.desired
-        )
+    if deployment.observed_generation < deployment.generation:
+        # The counts are of an older generation. A new template is not the only thing that makes one: an
+        # annotation and a number of replicas do, too. The pods tell which template they are made from.
+        there = {pod.restart_hash for pod in observation.pods if pod.alive}
+        if there != {observation.wanted_restart_hash}:
+            return False
+    return deployment.updated == deployment.replicas and (
+        deployment.progressing_reason == "NewReplicaSetAvailable"
+        or deployment.available >= deployment.desired
     )
 
 
@@ -234,7 +233,7 @@ def _configured(
     )
     done = len(serving) - len({id(item) for item in (*behind, *stale)})
     text = f"{done} of {len(serving)} serving replicas have loaded configuration {wanted}"
-    return true(PROGRESSING, Reason.ROLLING, f"{text}: {errors}" if errors else text)
+    return true(PROGRESSING, Reason.ROLLING, _joined(text, errors))
 
 
 def _late_in_a_change(
@@ -246,7 +245,7 @@ def _late_in_a_change(
     """Return which pods hold up a change of the certificate authority: they are called, and say nothing."""
     if certificate.trust_bundle_phase == "Stable" or not _is_late(resolved, certificate, now):
         return None
-    mute = [pod for pod in observation.pods if pod.ready and not pod.terminating and pod.statusz is None]
+    mute = [pod for pod in observation.pods if pod.ready and pod.alive and pod.statusz is None]
     if not mute:
         return None
     names = ", ".join(f"{pod.name} ({pod.probe_error or 'not asked yet'})" for pod in mute)
@@ -291,6 +290,10 @@ def _expires_soon(resolved: ResolvedRuntime, certificate: CertificateObservation
 
 def _count(number: int, deployment: DeploymentObservation) -> str:
     return f"{number} of {deployment.desired} replicas"
+
+
+def _joined(text: str, detail: str) -> str:
+    return f"{text}: {detail}" if detail else text
 
 
 def _plain(fingerprint: str | None) -> str | None:

@@ -129,7 +129,7 @@ def _ready(resolved: ResolvedRuntime, observation: RuntimeObservation, verdicts:
 def _counts(resolved: ResolvedRuntime, observation: RuntimeObservation, settings: OperatorSettings) -> Status:
     runtime = resolved.runtime
     serving = runtime_state.replicas(observation)
-    there = [pod for pod in observation.pods if not pod.terminating]
+    there = [pod for pod in observation.pods if pod.alive]
     served = {item.statusz.config_revision for item in serving}
     revision = {"desired": resolved.config.revision}
     if len(served) == 1:

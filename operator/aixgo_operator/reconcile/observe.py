@@ -63,10 +63,11 @@ def observe_pod(pod: Manifest, answer: ProbeAnswer | None = None) -> PodObservat
     ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated") or {}
     waiting = state.get("waiting") or {}
     terminating = bool(metadata.get("deletionTimestamp"))
+    over = status.get("phase") in ("Failed", "Succeeded")
     scheduled = _condition(status, "PodScheduled")
     return PodObservation(
         name=metadata["name"],
-        ready=_condition(status, "Ready").get("status") == "True" and not terminating,
+        ready=_condition(status, "Ready").get("status") == "True" and not terminating and not over,
         terminating=terminating,
         restart_hash=(metadata.get("annotations") or {}).get(ANNOTATION_RESTART_HASH),
         started=bool(container.get("started")),
@@ -76,6 +77,9 @@ def observe_pod(pod: Manifest, answer: ProbeAnswer | None = None) -> PodObservat
         exit_code=ended.get("exitCode"),
         terminated_reason=ended.get("reason"),
         terminated_message=ended.get("message"),
+        ended=over,
+        ended_reason=status.get("reason") if over else None,
+        ended_message=status.get("message") if over else None,
         unschedulable_message=scheduled.get("message") if scheduled.get("status") == "False" else None,
         statusz=answer.statusz if answer else None,
         probe_error=answer.error if answer else None,

@@ -186,7 +186,6 @@ def test_a_refused_configuration_is_told() -> None:
     "change",
     [
         {"restart_hash": "other"},
-        {"observed_generation": 1},
         {"desired": 5},
         {"replicas": 2},
     ],
@@ -195,6 +194,66 @@ def test_ready_needs_the_rolled_out_deployment(change: dict[str, Any]) -> None:
     resolved = resolved_runtime()
     status = conclude(resolved, with_deployment(healthy(resolved), **change))
     assert verdict(status, "Ready") == ("False", "Rolling")
+
+
+@pytest.mark.parametrize(
+    ("templates", "ready"),
+    [
+        # Nobody has made pods of another template: an annotation, or a number of replicas.
+        (("wanted", "wanted"), ("True", "Ready")),
+        # The new template is written, and its controller has not begun.
+        (("old", "old"), ("False", "Rolling")),
+        (("wanted", "old"), ("False", "Rolling")),
+        ((), ("False", "Rolling")),
+    ],
+)
+def test_a_new_generation_of_the_deployment_is_a_rollout_only_with_a_new_template(
+    templates: tuple[str, ...], ready: tuple[str, str]
+) -> None:
+    resolved = resolved_runtime(replicas=2)
+    pods = [make_pod(resolved, f"agents-{number}") for number in range(len(templates))]
+    for number, template in enumerate(templates):
+        if template != "wanted":
+            pods[number] = replace(pods[number], restart_hash=template)
+    observation = with_deployment(healthy(resolved, pods=tuple(pods)), generation=3, observed_generation=2)
+    assert verdict(conclude(resolved, observation), "Ready") == ready
+
+
+def test_the_first_pods_of_a_deployment_are_a_rollout() -> None:
+    resolved = resolved_runtime()
+    observation = healthy(resolved, pods=(make_pod(resolved, ready=False, started=False, statusz=None),))
+    fresh = {"replicas": 0, "updated": 0, "ready": 0, "available": 0, "progressing_reason": None}
+    observation = with_deployment(observation, generation=1, observed_generation=0, **fresh)
+    assert verdict(conclude(resolved, observation), "Ready") == ("False", "Rolling")
+
+
+def test_pods_that_have_ended_do_not_count() -> None:
+    """Evicted pods stay until the garbage collector has too many of them."""
+    resolved = resolved_runtime()
+    evicted = PodObservation(
+        name="agents-0", ended=True, ended_reason="Evicted", ended_message="low on memory"
+    )
+    evicted = replace(evicted, restart_hash=make_pod(resolved).restart_hash)
+    status = conclude(resolved, replace(healthy(resolved), pods=(evicted, make_pod(resolved))))
+    assert verdict(status, "Ready") == READY
+    assert verdict(status, "Degraded") is None
+    assert (status["replicas"], status["updatedReplicas"]) == (1, 1)
+    asleep = resolved_runtime(operatingMode="Suspended")
+    progressing = condition(conclude(asleep, replace(healthy(asleep), pods=(evicted,))), "Progressing")
+    assert progressing is not None
+    assert progressing["reason"] == "RolloutComplete"
+
+
+def test_after_the_deadline_a_pod_without_a_word_is_named() -> None:
+    resolved = resolved_runtime()
+    pod = make_pod(resolved, "agents-new", ready=False, started=False, statusz=None)
+    pod = replace(pod, waiting_reason="ContainerCreating")
+    observation = with_deployment(
+        healthy(resolved, pods=(pod,)), progressing_reason="ProgressDeadlineExceeded"
+    )
+    progressing = condition(conclude(resolved, observation), "Progressing")
+    assert progressing is not None
+    assert progressing["message"].endswith("kubectl describe pod agents-new says what it waits for")
 
 
 def test_a_draining_pod_does_not_serve() -> None:

@@ -86,6 +86,14 @@ def test_a_terminating_pod_is_not_ready_and_is_not_asked() -> None:
     assert probe_target(ready, 8080) is None
 
 
+def test_an_evicted_pod_has_ended() -> None:
+    conditions = [{"type": "Ready", "status": "True"}]
+    words = {"reason": "Evicted", "message": "The node was low on resource: memory."}
+    seen = observe_pod(pod(phase="Failed", conditions=conditions, **words))
+    assert (seen.ready, seen.ended, seen.alive) == (False, True, False)
+    assert (seen.ended_reason, seen.ended_message) == ("Evicted", words["message"])
+
+
 def test_an_empty_pod_is_no_error() -> None:
     seen = observe_pod({"metadata": {"name": "p"}})
     assert not seen.ready
