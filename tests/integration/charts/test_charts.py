@@ -130,6 +130,8 @@ def test_operator_is_ready_for_a_second_replica(helm: Helm) -> None:
         {"watchNamespaces": ["Not A Namespace"]},
         {"image": {"digest": "sha256:short"}},
         {"certificates": {"authorityDurationSeconds": 60}},
+        {"settings": {"resyncSecond": 60}},
+        {"settings": {"resyncSeconds": 0}},
     ],
 )
 def test_mistyped_values_are_refused(helm: Helm, values: dict[str, Any]) -> None:
@@ -153,6 +155,22 @@ def test_every_value_is_documented_and_has_a_schema(chart: str) -> None:
     assert silent == []
     schema = json.loads((CHARTS / chart / "values.schema.json").read_text())
     assert set(yaml.safe_load("\n".join(lines))) == set(schema["properties"]) - {"global"}
+
+
+def test_further_settings_are_those_without_a_value_of_their_own(helm: Helm) -> None:
+    own = set(yaml.safe_load(of_kind(helm.render(), "ConfigMap")["data"]["settings.yaml"]))
+    known = {field.alias for field in OperatorSettings.model_fields.values()} - {"operatorVersion"}
+    schema = json.loads((CHARTS / "aixgo-operator" / "values.schema.json").read_text())
+    assert set(schema["properties"]["settings"]["properties"]) == known - own
+
+
+@pytest.mark.parametrize("chart", ["aixgo-operator", "aixgo-crds"])
+def test_clusters_that_cannot_run_the_pods_are_refused(helm: Helm, chart: str) -> None:
+    """Older API servers drop matchLabelKeys of affinities (before 1.31) and sleeping hooks (before 1.30)."""
+    template = ("template", "aixgo", str(CHARTS / chart), "--kube-version")
+    assert "kind: " in helm(*template, "1.31.0")
+    with pytest.raises(CommandError, match="incompatible with Kubernetes"):
+        helm(*template, "1.30.14")
 
 
 def test_who_reaches_the_operator(helm: Helm) -> None:
