@@ -11,7 +11,9 @@ import asyncio
 import time
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+import msgspec
 
 from aixgo.agents.protocol import to_message
 from aixgo.agents.text import join_parts
@@ -58,7 +60,7 @@ class CallersHistory:
     messages: tuple[Message, ...]
 
 
-class TurnRequest(NamedTuple):
+class TurnRequest(msgspec.Struct, frozen=True):
     """What a call asks for."""
 
     agent_name: str
@@ -72,7 +74,7 @@ class TurnRequest(NamedTuple):
     callers_history: CallersHistory | None = None
 
 
-class TurnResult(NamedTuple):
+class TurnResult(msgspec.Struct, frozen=True):
     """What a call gives back."""
 
     output: Message
@@ -97,7 +99,7 @@ class _Watch:
         return time.perf_counter() - self._began - self.agent_seconds
 
 
-class _Work(NamedTuple):
+class _Work(msgspec.Struct, frozen=True):
     """One call on its way through a runner: who answers, what is asked, and how."""
 
     agent: Agent
@@ -189,7 +191,7 @@ class TurnRunner:
             )
             await self._counted("create", creating)
             made = True
-            return await self._in_session(work._replace(watch=_Watch()), sessions, session_id)
+            return await self._in_session(msgspec.structs.replace(work, watch=_Watch()), sessions, session_id)
         except BaseException as error:
             # Nobody else knows this session yet. A failed or cancelled call leaves nothing behind, not even
             # one that is cancelled while the session is being made.
@@ -228,14 +230,23 @@ class TurnRunner:
             session = await self._counted("get", sessions.get(session_id))
         _check_owner(session, request)
         describe_call(session_id=session_id)
-        view = SessionView(session, work.settings.history_limit)
-        async with session.turn(idempotency_key=request.idempotency_key or None) as turn:
+        turn = session.turn(idempotency_key=request.idempotency_key or None)
+        # Step by step and not as a block, whose ends are two coroutines.
+        if not turn.begin_at_once():
+            await turn.begin()
+        try:
             _check_owner(session, request)  # of a session that was deleted and made anew
             if turn.replayed is not None:
                 return TurnResult(turn.replayed[-1], session_id, session.version)
+            view = SessionView(session, work.settings.history_limit, turn)
             output = await self._invoke(work, view)
-            await turn.append_messages((request.input, *view.appended, output))
+            turn.add((request.input, *view.appended, output))
             work.committing()
+            if not turn.commit_at_once():
+                await turn.commit()
+        finally:
+            if turn.is_open:
+                await turn.end()
         return TurnResult(output, session_id, session.version)
 
     async def _parallel(self, work: _Work, sessions: Manager, session_id: str) -> TurnResult:

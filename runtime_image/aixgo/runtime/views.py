@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from aixgo.message import Message
     from aixgo.session import Session
+    from aixgo.session.turn import Turn
 
 
 class SessionView:
@@ -20,9 +21,11 @@ class SessionView:
     input and the answer, or not at all.
     """
 
-    def __init__(self, session: Session, history_limit: int | None = None) -> None:
+    def __init__(self, session: Session, history_limit: int | None = None, turn: Turn | None = None) -> None:
+        """Make a view. ``turn`` has the session for itself while it is open: it may know the history."""
         self._session = session
         self._history_limit = history_limit
+        self._turn = turn
         self.appended: list[Message] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -30,7 +33,12 @@ class SessionView:
 
     async def get_messages(self, *, limit: int | None = None, before: str | None = None) -> list[Message]:
         """Return the newest messages that the agent may see, oldest first."""
-        return await self._session.get_messages(limit=_smaller(limit, self._history_limit), before=before)
+        wanted = _smaller(limit, self._history_limit)
+        if before is None and self._turn is not None:
+            known = self._turn.known_messages(wanted)
+            if known is not None:
+                return known
+        return await self._session.get_messages(limit=wanted, before=before)
 
     async def append_message(self, message: Message, *, expected_version: int | None = None) -> None:
         """Add a message to the turn. The version is the turn's business."""
@@ -90,5 +98,6 @@ class CallersSession:
 
 
 def _smaller(limit: int | None, other: int | None) -> int | None:
-    limits = [value for value in (limit, other) if value is not None]
-    return min(limits) if limits else None
+    if limit is None or other is None:
+        return other if limit is None else limit
+    return min(limit, other)

@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 from aixgo.errors import SessionNotFoundError, StorageClosedError
 from aixgo.identifiers import new_id
 from aixgo.session import validation
+from aixgo.session.backend import AtOnce
 from aixgo.session.renewals import Renewals
 from aixgo.session.session import Session
 from aixgo.session.types import NewSession
@@ -34,6 +35,7 @@ class Manager:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._renewals = Renewals(backend)
+        self._at_once = backend if isinstance(backend, AtOnce) else None
         self._sessions: WeakValueDictionary[str, Session] = WeakValueDictionary()
         #: Those that were used last, so that they stay in memory.
         self._recent: OrderedDict[str, Session] = OrderedDict()
@@ -180,7 +182,9 @@ class Manager:
     def _session(self, record: SessionRecord) -> Session:
         session = self._sessions.get(record.id)
         if session is None:
-            session = self._sessions[record.id] = Session(self._backend, record, self._renewals)
+            session = self._sessions[record.id] = Session(
+                self._backend, record, self._renewals, self._at_once
+            )
         else:
             session.note(record)
         self._recent[record.id] = session

@@ -27,10 +27,17 @@ class Session:
     StorageClosedError and SessionNotFoundError (the session was deleted, or its time to live is over).
     """
 
-    def __init__(self, backend: Backend, record: SessionRecord, renewals: Renewals) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        record: SessionRecord,
+        renewals: Renewals,
+        at_once: AtOnce | None = None,
+    ) -> None:
         self._backend = backend
         self._record = record
         self._renewals = renewals
+        self._at_once = at_once
 
     def __repr__(self) -> str:
         return f"Session(id={self.id!r}, agent_name={self.agent_name!r}, version={self.version})"
@@ -176,7 +183,7 @@ class Session:
         """
         if idempotency_key is not None:
             validation.idempotency_key(idempotency_key)
-        return Turn(self, self._backend, self._renewals, idempotency_key, timeout)
+        return Turn(self, self._backend, self._renewals, self._at_once, idempotency_key, timeout)
 
     async def refresh(self) -> None:
         """Ask the store what the session is like now."""

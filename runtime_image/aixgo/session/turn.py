@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from aixgo.message import Message
-    from aixgo.session.backend import Backend
+    from aixgo.session.backend import AtOnce, Backend
     from aixgo.session.renewals import Renewals
     from aixgo.session.session import Session
-    from aixgo.session.types import Lease
+    from aixgo.session.types import Lease, SessionRecord, TurnStart
 
 _active: ContextVar[tuple[Turn, ...]] = ContextVar("aixgo_turns", default=())
 
@@ -44,11 +44,25 @@ class Turn:
     ``timeout`` seconds). Raises (on leaving): SessionConflictError (the lease was lost), StorageError.
     """
 
+    __slots__ = (
+        "_at_once",
+        "_backend",
+        "_id",
+        "_key",
+        "_lease",
+        "_pending",
+        "_renewals",
+        "_timeout",
+        "replayed",
+        "session",
+    )
+
     def __init__(
         self,
         session: Session,
         backend: Backend,
         renewals: Renewals,
+        at_once: AtOnce | None,
         idempotency_key: str | None,
         timeout: float | None,
     ) -> None:
@@ -57,6 +71,7 @@ class Turn:
         self.replayed: list[Message] | None = None
         self._backend = backend
         self._renewals = renewals
+        self._at_once = at_once
         self._key = idempotency_key
         self._timeout = timeout
         self._pending: list[Message] = []
@@ -85,9 +100,13 @@ class Turn:
             InvalidMessageError: the message cannot be stored.
             SessionConflictError: the turn is over, or was committed before (see :attr:`replayed`).
         """
-        await self.append_messages([message])
+        self.add([message])
 
     async def append_messages(self, messages: Iterable[Message]) -> None:
+        """Add messages. Otherwise as :meth:`append_message`."""
+        self.add(messages)
+
+    def add(self, messages: Iterable[Message]) -> None:
         """Add messages. Otherwise as :meth:`append_message`."""
         checked = validation.messages(messages)
         if not self.is_open:
@@ -101,7 +120,9 @@ class Turn:
         if limit is not None:
             validation.not_negative("limit", limit)
         wanted = None if limit is None else max(0, limit - len(self._pending))
-        stored = await self.session.get_messages(limit=wanted)
+        stored = self.known_messages(wanted)
+        if stored is None:
+            stored = await self.session.get_messages(limit=wanted)
         both = [*stored, *self._pending]
         return both if limit is None else both[len(both) - min(limit, len(both)) :]
 
@@ -116,43 +137,102 @@ class Turn:
                 f"session is at version {self.session.version}, not {expected_version}"
             )
 
-    async def __aenter__(self) -> Self:
+    def known_messages(self, limit: int | None) -> list[Message] | None:
+        """Return the newest messages, oldest first, as they were when the turn began.
+
+        Returns:
+            None if the turn is not open, or the backend has to be asked: :meth:`Session.get_messages`.
+
+        Raises:
+            ValueError: a negative limit.
+        """
+        lease = self._lease
+        if lease is None or self._at_once is None:
+            return None
+        if limit is not None:
+            validation.not_negative("limit", limit)
+        return self._at_once.known_messages(lease, limit)
+
+    # -- the block, step by step: for who takes thousands of turns ----------------------------------------
+
+    def begin_at_once(self) -> bool:
+        """Begin if nothing has to be waited for. False: :meth:`begin` has to be awaited.
+
+        Raises:
+            SessionConflictError: this task is already inside a turn of the session.
+        """
+        if self._at_once is None or self._key is not None:
+            return False
+        active = self._outer()
+        start = self._at_once.begin_at_once(self.session.id)
+        if start is None:
+            return False
+        self._begun(start, active)
+        return True
+
+    async def begin(self) -> None:
+        """Begin, as the block does when it is entered. Raises as that."""
+        active = self._outer()
+        start = await self._backend.begin_turn(
+            self.session.id, idempotency_key=self._key, timeout=self._timeout
+        )
+        self._begun(start, active)
+
+    def _outer(self) -> tuple[Turn, ...]:
         if self._lease is not None:
             raise RuntimeError("a turn cannot be entered twice")
         active = _active.get()
         if active and active_turn(self.session) is not None:
             raise SessionConflictError("this task is already inside a turn of the session")
-        start = await self._backend.begin_turn(
-            self.session.id, idempotency_key=self._key, timeout=self._timeout
-        )
+        return active
+
+    def _begun(self, start: TurnStart, active: tuple[Turn, ...]) -> None:
         self._lease, self.replayed = start.lease, start.replayed
         self.session.note(start.record)
         self._renewals.add(start.lease)
         _active.set((self, *active))
-        return self
 
-    async def __aexit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        lease = self._lease
-        assert lease is not None  # noqa: S101 - __aenter__ came to its end
+    def commit_at_once(self) -> bool:
+        """Commit if nothing has to be waited for. False: :meth:`commit` has to be awaited. Raises as that."""
+        if self._at_once is None or not self._pending:
+            return False
+        record = self._at_once.append_at_once(self.session.id, self._append())
+        if record is None:
+            return False
+        self._committed(record)
+        return True
+
+    async def commit(self) -> None:
+        """Store what was added and end the turn. Without anything added it only ends.
+
+        Raises:
+            SessionConflictError: the lease was lost.
+            StorageError: nothing was stored.
+        """
+        if self._pending:
+            self._committed(await self._backend.append(self.session.id, self._append()))
+        await self.end()
+
+    def _append(self) -> Append:
+        return Append(self._id, tuple(self._pending), None, self._lease, self._key, ends_lease=True)
+
+    def _committed(self, record: SessionRecord) -> None:
+        self.session.note(record)
+        lease, self._lease = self._lease, None
+        self._leave(lease)
+
+    def _leave(self, lease: Lease | None) -> None:
         active = _active.get()
         _active.set(() if active == (self,) else tuple(turn for turn in active if turn is not self))
-        try:
-            if error_type is None and self._pending:
-                append = Append(self._id, tuple(self._pending), None, lease, self._key, ends_lease=True)
-                self.session.note(await self._backend.append(self.session.id, append))
-                self._lease = None
-        finally:
+        if lease is not None:
             self._renewals.discard(lease)
-            if self._lease is not None:
-                await self._release(lease)
 
-    async def _release(self, lease: Lease) -> None:
-        self._lease = None
+    async def end(self) -> None:
+        """End the turn, if it has not been committed, without storing anything."""
+        lease, self._lease = self._lease, None
+        if lease is None:
+            return
+        self._leave(lease)
         release = asyncio.ensure_future(self._backend.release_lease(lease))
         try:
             # Else others wait until the lease runs out.
@@ -161,6 +241,23 @@ class Turn:
         except asyncio.CancelledError:
             release.add_done_callback(_forget_outcome)
             raise
+
+    async def __aenter__(self) -> Self:
+        if not self.begin_at_once():
+            await self.begin()
+        return self
+
+    async def __aexit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if error_type is None and not self.commit_at_once():
+                await self.commit()
+        finally:
+            await self.end()
 
 
 def _forget_outcome(task: asyncio.Future[None]) -> None:

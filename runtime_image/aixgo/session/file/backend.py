@@ -232,6 +232,35 @@ class FileBackend(FileEngine):
             self._leases.release(lease)
             raise
 
+    def begin_at_once(self, session_id: str) -> TurnStart | None:
+        """Begin a turn on a session that this process knows and nobody uses."""
+        log = self._writable(session_id)
+        lease = None if log is None else self._leases.try_acquire(session_id)
+        if log is None or lease is None:
+            return None
+        record = log.record_at_once()
+        if record is None:
+            self._leases.release(lease)
+            return None
+        return TurnStart(lease, record)
+
+    def known_messages(self, lease: Lease, limit: int | None) -> list[Message] | None:
+        """Return the newest messages of a session that nobody else may change, from memory."""
+        log = self._store.hot(lease.session_id)
+        return None if log is None else log.known_messages(limit)
+
+    def append_at_once(self, session_id: str, append: Append) -> SessionRecord | None:
+        """Append messages if that goes without a thread and without a flush."""
+        return self._change_at_once(
+            "append entry",
+            session_id,
+            _prepare_append,
+            append,
+            lease=append.lease,
+            complete=append.idempotency_key is not None,
+            ends_lease=append.ends_lease,
+        )
+
     async def renew_lease(self, lease: Lease) -> None:
         """Make sure that the lease is still held."""
         self._leases.check(lease)

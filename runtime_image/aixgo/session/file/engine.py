@@ -221,6 +221,48 @@ class FileEngine:
             self._leases.release(lease)
         return result
 
+    def _writable(self, session_id: str) -> SessionLog | None:
+        """Return the log of a session that this process knows and may write to."""
+        return None if self._closed or not self._store.lock.held else self._store.hot(session_id)
+
+    def _change_at_once(
+        self,
+        what: str,
+        session_id: str,
+        prepare: Prepare[Q, T],
+        request: Q,
+        *,
+        lease: Lease | None,
+        complete: bool,
+        ends_lease: bool,
+    ) -> T | None:
+        """Make a change as :meth:`_change` does, if nothing has to be waited for.
+
+        Returns:
+            None if something would have to be; nothing was done.
+        """
+        log = None if self._durable or self._changing.is_held(session_id) else self._writable(session_id)
+        if log is None or (lease is None and self._leases.is_held(session_id)):
+            return None
+        prepared = self._prepared_at_once(log, prepare, request, complete)
+        if prepared is None or not log.lock.acquire(blocking=False):
+            return None
+        try:
+            if lease is not None:
+                self._leases.check(lease)
+            if not isinstance(prepared, Change):
+                result = prepared
+            else:
+                result = self._apply(prepared, JUST_NOW)
+                self._store.changed(log)
+        except OSError as error:
+            raise paths.storage_error(what, error) from error
+        finally:
+            log.lock.release()
+        if ends_lease and lease is not None:
+            self._leases.release(lease)
+        return result
+
     def _prepared_at_once(
         self, log: SessionLog | None, prepare: Prepare[Q, T], request: Q, complete: bool
     ) -> Change[T] | T | None:

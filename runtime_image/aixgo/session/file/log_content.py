@@ -54,6 +54,21 @@ class LogContent(LogReader):
         self.recent.keep(self.key, recent)
         return messages
 
+    def known_messages(self, limit: int | None) -> list[Message] | None:
+        """Return the newest messages of the current branch as the index has it. None: they must be read."""
+        if not self.lock.acquire(blocking=False):
+            return None
+        try:
+            index = self._index
+            recent = self.recent.get(self.key, index)
+            if recent is None or recent.place != index.leaf:
+                return None
+            _, count, _ = index.tip()
+            wanted = count if limit is None or limit > count else limit
+            return recent.newest(wanted) if wanted <= len(recent) else None
+        finally:
+            self.lock.release()
+
     def _followed(self, recent: Recent[int], index: LogIndex, wanted: int, most: int) -> bool:
         """Add to what is kept the messages since, if that is enough."""
         newer: list[range] = []

@@ -244,6 +244,19 @@ class LogReader:
         """Return the session. The index must be up to date."""
         return self._record(self._index)
 
+    def record_at_once(self) -> SessionRecord | None:
+        """Return the session as it is now, for a writer that is about to append.
+
+        Returns:
+            None if something would have to be read or waited for.
+        """
+        if not self.lock.acquire(blocking=False):
+            return None
+        try:
+            return None if not self.is_current(object()) or self.may_be_over() else self.known_record()
+        finally:
+            self.lock.release()
+
     def _record(self, index: LogIndex) -> SessionRecord:
         session = index.session if index.session is not None else self._legacy
         known = self._identity
