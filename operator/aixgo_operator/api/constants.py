@@ -42,6 +42,8 @@ MANAGED_BY: Final = "aixgo-operator"
 
 #: On the pod template: hash of what needs a restart (image, environment, resources, ports).
 ANNOTATION_RESTART_HASH: Final = "aixgo.dev/restart-hash"
+#: On a runtime's Deployment: the ``spec.replicas`` of the AgentRuntime that was wished last.
+ANNOTATION_REPLICAS: Final = "aixgo.dev/replicas"
 #: On a pod: written after one of its files changed, so that the kubelet refreshes its volumes at once.
 ANNOTATION_SYNCED: Final = "aixgo.dev/synced"
 #: On a SessionBackend: the value "true" releases a deletion that consumers hold back.

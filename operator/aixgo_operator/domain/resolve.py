@@ -78,6 +78,7 @@ def resolve_runtime(snapshot: Snapshot, settings: OperatorSettings) -> ResolvedR
         # Stopping needs nothing but the wish: a suspended runtime is never held.
         held=bool(invalid) or ((bool(certificate) or sessions.held) and not suspended),
         replicas=_replicas(snapshot, runtime),
+        replicas_managed_by=snapshot.replicas_managed_by,
         tls_files=_tls_files(runtime),
         secret_files=(*agents.secret_files(), *sessions.secret_files),
         session_tls_files=sessions.tls_files,
@@ -127,7 +128,7 @@ def _with_revisions(agents: AgentsResult, config: RuntimeConfig) -> tuple[Resolv
 def _replicas(snapshot: Snapshot, runtime: AgentRuntime) -> int | None:
     if runtime.spec.operating_mode == "Suspended":
         return 0
-    return None if snapshot.replicas_managed_elsewhere else runtime.spec.replicas
+    return None if snapshot.replicas_managed_by is not None else runtime.spec.replicas
 
 
 def _certificate_problems(snapshot: Snapshot, runtime: AgentRuntime) -> tuple[Problem, ...]:

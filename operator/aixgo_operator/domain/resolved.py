@@ -66,8 +66,9 @@ class ResolvedRuntime:
     #: True: the runtime itself cannot be rendered. Nothing is applied and nothing is pruned, so that
     #: what serves goes on serving; only the status is written.
     held: bool = False
-    #: None: another manager scales the Deployment.
+    #: None: another manager scales the Deployment: ``replicas_managed_by``.
     replicas: int | None = 1
+    replicas_managed_by: str | None = None
     #: Files of the TLS volume, of the secrets volume and of the session TLS volume.
     tls_files: tuple[FileSource, ...] = ()
     secret_files: tuple[FileSource, ...] = ()

@@ -225,7 +225,8 @@ def _configured(
     behind = [item for item in serving if item.statusz.config_revision != wanted]
     stale = [item for item in serving if item.pod.restart_hash != observation.wanted_restart_hash]
     if not behind and not stale:
-        return true(PROGRESSING, Reason.ROLLOUT_COMPLETE, f"{_count(len(serving), deployment)} serve")
+        text = f"{_count(len(serving), deployment)} serve"
+        return true(PROGRESSING, Reason.ROLLOUT_COMPLETE, _more(text, scaled_elsewhere(resolved, deployment)))
     errors = "; ".join(
         f"pod {item.pod.name} refused it: {item.statusz.last_config_error}"
         for item in behind
@@ -234,6 +235,17 @@ def _configured(
     done = len(serving) - len({id(item) for item in (*behind, *stale)})
     text = f"{done} of {len(serving)} serving replicas have loaded configuration {wanted}"
     return true(PROGRESSING, Reason.ROLLING, _joined(text, errors))
+
+
+def scaled_elsewhere(resolved: ResolvedRuntime, deployment: DeploymentObservation) -> str:
+    """Return who decides on the number of replicas, if it is not ``spec.replicas``; else nothing."""
+    wished = resolved.runtime.spec.replicas
+    if resolved.replicas is not None or deployment.desired == wished:
+        return ""
+    return (
+        f"{resolved.replicas_managed_by} scaled the Deployment to {deployment.desired}, and spec.replicas"
+        f" ({wished}) counts again when it is changed: scale the AgentRuntime, not its Deployment"
+    )
 
 
 def _late_in_a_change(
@@ -290,6 +302,10 @@ def _expires_soon(resolved: ResolvedRuntime, certificate: CertificateObservation
 
 def _count(number: int, deployment: DeploymentObservation) -> str:
     return f"{number} of {deployment.desired} replicas"
+
+
+def _more(text: str, more: str) -> str:
+    return f"{text}; {more}" if more else text
 
 
 def _joined(text: str, detail: str) -> str:

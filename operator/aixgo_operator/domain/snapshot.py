@@ -63,5 +63,6 @@ class Snapshot:
     name_conflicts: tuple[str, ...] = ()
     #: Why no cert-manager Certificate can be made for ``spec.tls.issuerRef``; None: it can.
     issuer_problem: str | None = None
-    #: Another manager wrote the Deployment's /scale last: the operator leaves its replicas alone.
-    replicas_managed_elsewhere: bool = False
+    #: The field manager who wrote the Deployment's /scale since ``spec.replicas`` was changed last: the
+    #: operator leaves its replicas alone. None: they are the operator's.
+    replicas_managed_by: str | None = None

@@ -116,6 +116,8 @@ def _ready(resolved: ResolvedRuntime, observation: RuntimeObservation, verdicts:
         detail = troubles(observation.pods)
         if not detail and resolved.replicas == 0:
             detail = "spec.replicas is 0"
+        elif not detail and observation.deployment is not None:
+            detail = runtime_state.scaled_elsewhere(resolved, observation.deployment)
         return false(ready, Reason.NO_READY_REPLICAS, detail or "no replica serves")
     for verdict in conditions:
         if not verdict.holds:

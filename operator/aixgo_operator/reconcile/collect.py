@@ -8,7 +8,7 @@ from aixgo_operator.domain import naming, references
 from aixgo_operator.domain.snapshot import Snapshot
 from aixgo_operator.kube.errors import ForbiddenError
 from aixgo_operator.kube.resources import CERTIFICATES, DEPLOYMENTS
-from aixgo_operator.reconcile.observe import scaled_elsewhere
+from aixgo_operator.reconcile.observe import scaled_by
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +60,9 @@ class Collector:
             target_agents=target_agents,
             target_runtimes={key: found for key, found in runtimes.items() if found is not None},
             issuer_problem=await self._issuer_problem(runtime),
-            replicas_managed_elsewhere=scaled_elsewhere(cache.find(DEPLOYMENTS, runtime.namespace, workload)),
+            replicas_managed_by=scaled_by(
+                cache.find(DEPLOYMENTS, runtime.namespace, workload), runtime.spec.replicas
+            ),
         )
         return snapshot, wanted
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aixgo_operator.api.constants import ANNOTATION_RESTART_HASH, FIELD_MANAGER
+from aixgo_operator.api.constants import ANNOTATION_REPLICAS, ANNOTATION_RESTART_HASH, FIELD_MANAGER
 from aixgo_operator.domain.observation import ClaimObservation, DeploymentObservation, PodObservation
 from aixgo_operator.kube.apply import controller_of
 from aixgo_operator.probe.statusz import ProbeTarget
@@ -111,16 +111,24 @@ def observe_claim(claim: Manifest) -> ClaimObservation:
     return ClaimObservation(phase=str((claim.get("status") or {}).get("phase") or "Pending"))
 
 
-def scaled_elsewhere(deployment: Manifest | None) -> bool:
-    """Whether another manager wrote the Deployment's replicas through its /scale."""
+def scaled_by(deployment: Manifest | None, wished: int) -> str | None:
+    """Return the manager who wrote the Deployment's replicas through its /scale, if another one did.
+
+    None also when ``wished``, the AgentRuntime's ``spec.replicas``, is another number than when the operator
+    wrote the Deployment last: then the AgentRuntime was scaled later.
+    """
     if deployment is None:
-        return False
-    return any(
-        entry.get("subresource") == "scale"
-        and entry.get("manager") != FIELD_MANAGER
-        and "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
-        for entry in deployment["metadata"].get("managedFields") or ()
-    )
+        return None
+    metadata = deployment["metadata"]
+    if (metadata.get("annotations") or {}).get(ANNOTATION_REPLICAS, str(wished)) != str(wished):
+        return None
+    for entry in metadata.get("managedFields") or ():
+        fields = (entry.get("fieldsV1") or {}).get("f:spec") or {}
+        if entry.get("subresource") == "scale" and "f:replicas" in fields:
+            manager = str(entry.get("manager"))
+            if manager != FIELD_MANAGER:
+                return manager
+    return None
 
 
 def restart_hash(manifests: Iterable[Manifest], kind: str) -> str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from aixgo.contract import RUNTIME_JSON, RuntimePaths
-from aixgo_operator.api.constants import ANNOTATION_RESTART_HASH
+from aixgo_operator.api.constants import ANNOTATION_REPLICAS, ANNOTATION_RESTART_HASH
 from aixgo_operator.domain import labels, naming
 from aixgo_operator.domain.hashing import digest
 from aixgo_operator.domain.validate import TEMPORARY_DIRECTORY, VOLUME_PREFIX
@@ -55,7 +55,7 @@ def deployment(resolved: ResolvedRuntime, settings: OperatorSettings) -> Manifes
             "template": template,
         }
     )
-    return manifest(
+    rendered = manifest(
         "apps/v1",
         "Deployment",
         naming.runtime_workload(runtime.name),
@@ -63,6 +63,8 @@ def deployment(resolved: ResolvedRuntime, settings: OperatorSettings) -> Manifes
         labels=labels.with_version(labels.runtime_labels(runtime.name), settings.operator_version),
         spec=spec,
     )
+    rendered["metadata"]["annotations"] = {ANNOTATION_REPLICAS: str(runtime.spec.replicas)}
+    return rendered
 
 
 def config_map(resolved: ResolvedRuntime, settings: OperatorSettings) -> Manifest:

@@ -85,3 +85,42 @@ async def test_more_replicas_are_no_rollout(plane: ControlPlane, cluster: suppor
         now = await cluster.condition(AGENT_RUNTIMES, namespace, "runtime", "Ready")
         assert now["lastTransitionTime"] == since["lastTransitionTime"]
         assert await told(cluster, namespace) == events
+
+
+async def test_who_scales_the_deployment_is_told_until_the_runtime_is_scaled(
+    plane: ControlPlane, cluster: support.Cluster
+) -> None:
+    """O24: replicas belong to who scaled last: first of the Deployment, then of the AgentRuntime."""
+    namespace = await cluster.namespace()
+    async with support.running(plane, cluster, support.settings(namespace, (namespace,))) as operator:
+        await cluster.apply(m.runtime(namespace, autoscaling={"minReplicas": 1, "maxReplicas": 5}))
+        await cluster.until_condition(AGENT_RUNTIMES, namespace, "runtime", "Ready", "True")
+
+        async def serving(replicas: int, words: str) -> None:
+            async def told() -> bool:
+                status = (await cluster.get(AGENT_RUNTIMES, namespace, "runtime"))["status"]
+                message = condition(status, "Progressing")["message"]
+                return status["readyReplicas"] == replicas and bool(message.endswith(words))
+
+            await support.until(told, f"{replicas} replicas and {words!r}", timeout=20)
+
+        scale = ("scale", "deployment", "runtime", "-n", namespace, "--replicas=3")
+        await asyncio.to_thread(plane.kubectl, *scale)
+        await serving(3, "scale the AgentRuntime, not its Deployment")
+        progressing = await cluster.condition(AGENT_RUNTIMES, namespace, "runtime", "Progressing")
+        assert "kubectl scaled the Deployment to 3, and spec.replicas (1) counts" in progressing["message"]
+        # What an autoscaler writes, and a person with kubectl scale agentruntime.
+        await cluster.patch(AGENT_RUNTIMES, namespace, "runtime", {"spec": {"replicas": 2}}, "scale")
+        await serving(2, "2 of 2 replicas serve")
+        assert (await cluster.get(DEPLOYMENTS, namespace, "runtime"))["spec"]["replicas"] == 2
+        # And it is the operator's again: other numbers are drift.
+        edited = await cluster.patch(DEPLOYMENTS, namespace, "runtime", {"spec": {"replicas": 1}})
+        assert edited["spec"]["replicas"] == 1
+
+        async def repaired() -> bool:
+            found = await cluster.get(DEPLOYMENTS, namespace, "runtime")
+            later = found["metadata"]["generation"] > edited["metadata"]["generation"]
+            return bool(later and found["spec"]["replicas"] == 2)
+
+        await support.until(repaired, "two are wanted again")
+        await operator.quiet()

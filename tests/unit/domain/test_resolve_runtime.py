@@ -120,7 +120,7 @@ def test_a_name_conflict_is_told() -> None:
 def test_replicas() -> None:
     assert resolve(make_runtime(replicas=3)).replicas == 3
     assert resolve(make_runtime(replicas=3, operatingMode="Suspended")).replicas == 0
-    assert resolve(make_runtime(replicas=3), replicas_managed_elsewhere=True).replicas is None
+    assert resolve(make_runtime(replicas=3), replicas_managed_by="kubectl").replicas is None
     # The autoscaler scales the AgentRuntime, so its spec.replicas is what counts.
     assert resolve(make_runtime(replicas=3, autoscaling={"maxReplicas": 5})).replicas == 3
 

@@ -271,6 +271,28 @@ def test_scaled_to_zero_is_not_ready() -> None:
     assert (ready["reason"], ready["message"]) == ("NoReadyReplicas", "spec.replicas is 0")
 
 
+@pytest.mark.parametrize("number", [0, 4])
+def test_who_scales_the_deployment_is_named(number: int) -> None:
+    resolved = resolve(make_runtime(replicas=2), replicas_managed_by="kubectl")
+    pods = tuple(make_pod(resolved, f"agents-{index}") for index in range(number))
+    counts = dict.fromkeys(("desired", "replicas", "updated", "ready", "available"), number)
+    status = conclude(resolved, with_deployment(healthy(resolved, pods=pods), **counts))
+    told = condition(status, "Progressing" if number else "Ready")
+    assert told is not None
+    assert told["reason"] == ("RolloutComplete" if number else "NoReadyReplicas")
+    assert told["message"].endswith(
+        f"kubectl scaled the Deployment to {number}, and spec.replicas (2) counts again when it is changed:"
+        " scale the AgentRuntime, not its Deployment"
+    )
+
+
+def test_a_deployment_that_was_scaled_to_what_is_wanted_needs_no_word() -> None:
+    resolved = resolve(make_runtime(), replicas_managed_by="kubectl")
+    progressing = condition(conclude(resolved, healthy(resolved)), "Progressing")
+    assert progressing is not None
+    assert progressing["message"] == "1 of 1 replicas serve"
+
+
 def test_a_lost_replica_is_a_partial_outage_and_the_rest_serves() -> None:
     resolved = resolved_runtime(replicas=2)
     silent = make_pod(resolved, "agents-0", statusz=None, probe_error="no route to host")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aixgo_operator.kube.slim import slim, slim_pod
-from aixgo_operator.reconcile.observe import observe_pod, scaled_elsewhere
+from aixgo_operator.reconcile.observe import observe_pod, scaled_by
 
 APPLIED = {"manager": "aixgo-operator", "operation": "Apply", "fieldsV1": {"f:spec": {}}}
 SCALED = {"manager": "hpa", "subresource": "scale", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
@@ -18,7 +18,7 @@ def deployment(*fields: dict[str, Any]) -> dict[str, Any]:
 def test_of_a_deployment_stays_who_scaled_it() -> None:
     kept = slim(deployment(APPLIED, SCALED))
     assert kept["metadata"] == {"name": "r", "managedFields": [SCALED]}
-    assert scaled_elsewhere(kept)
+    assert scaled_by(kept, 1) == "hpa"
     assert slim(deployment(APPLIED))["metadata"] == {"name": "r"}
 
 

@@ -13,7 +13,7 @@ from aixgo_operator.reconcile.observe import (
     pods_of_deployment,
     pods_of_stateful_set,
     probe_target,
-    scaled_elsewhere,
+    scaled_by,
 )
 from aixgo_operator.reconcile.pace import next_look
 from aixgo_operator.reconcile.status import _mark, transition
@@ -135,8 +135,14 @@ def test_a_deployment() -> None:
 )
 def test_who_scaled_it(entry: dict[str, Any], elsewhere: bool) -> None:
     """O24: whose the replicas are."""
-    assert scaled_elsewhere({"metadata": {"managedFields": [entry]}}) is elsewhere
-    assert not scaled_elsewhere(None)
+    deployment = {"metadata": {"managedFields": [entry], "annotations": {"aixgo.dev/replicas": "2"}}}
+    assert scaled_by(deployment, 2) == ("kubectl" if elsewhere else None)
+    assert scaled_by(None, 2) is None
+    # The AgentRuntime was scaled later.
+    assert scaled_by(deployment, 3) is None
+    # An operator that did not remember the wish made it.
+    del deployment["metadata"]["annotations"]
+    assert scaled_by(deployment, 3) == ("kubectl" if elsewhere else None)
 
 
 def _status(value: str, reason: str) -> dict[str, Any]:

@@ -283,7 +283,7 @@ def test_the_users_own_parts_are_there() -> None:
 
 
 def test_replicas_are_left_alone_only_when_another_manager_scales_the_deployment() -> None:
-    assert "replicas" not in deployment(resolve(make_runtime(), replicas_managed_elsewhere=True))["spec"]
+    assert "replicas" not in deployment(resolve(make_runtime(), replicas_managed_by="hpa"))["spec"]
     scaled = resolve(make_runtime(replicas=4, autoscaling={"maxReplicas": 5}))
     assert deployment(scaled)["spec"]["replicas"] == 4
 
