@@ -1,3 +1,9 @@
 """What every test can use."""
 
+from hypothesis import HealthCheck, settings
+
 pytest_plugins = ["tests.support.cluster.fixtures"]
+
+# Properties are about what comes out. How long it takes is the business of the benchmarks.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")

@@ -122,8 +122,14 @@ def _refuse(message: Message, name: str, value: object) -> None:
     raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
 
 
-# A frozen struct raises only an AttributeError, and lets no class say otherwise in its body.
+def _refuse_to_delete(message: Message, name: str) -> None:
+    raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
+
+
+# A frozen struct raises only an AttributeError, deletes what it is told to, and lets no class say otherwise
+# in its body.
 Message.__setattr__ = _refuse  # type: ignore[method-assign,assignment]
+Message.__delattr__ = _refuse_to_delete  # type: ignore[method-assign,assignment]
 
 #: A second since 1970, and its text: most messages are made in the same one as the one before.
 _second: tuple[int, str] = (0, "1970-01-01T00:00:00Z")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final, Self
 from weakref import WeakValueDictionary
 
-from aixgo.errors import SessionNotFoundError, StorageClosedError
+from aixgo.errors import SessionNotFoundError, StorageClosedError, StorageError
 from aixgo.identifiers import new_id
 from aixgo.session import validation
 from aixgo.session.backend import AtOnce
@@ -29,6 +30,8 @@ _RECENT: Final = 1000
 class Manager:
     """The sessions of one backend. Use it as ``async with``, or call :meth:`close` (Go: NewManager).
 
+    It belongs to one event loop at a time and to one process: in a forked child it is closed.
+
     Every method may raise StorageError (nothing was changed) and StorageClosedError.
     """
 
@@ -40,6 +43,7 @@ class Manager:
         #: Those that were used last, so that they stay in memory.
         self._recent: OrderedDict[str, Session] = OrderedDict()
         self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -196,3 +200,8 @@ class Manager:
     def _check_open(self) -> None:
         if self._closed:
             raise StorageClosedError
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            if self._loop is not None and self._loop.is_running():
+                raise StorageError("the manager is in use in another event loop: make one for each of them")
+            self._loop = loop

@@ -25,14 +25,17 @@ class Renewals:
         #: Lease -> when to renew it, by the event loop's clock; the earliest first.
         self._due: dict[Lease, float] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._running: set[asyncio.Task[None]] = set()
 
     def add(self, lease: Lease) -> None:
         """Keep a lease until :meth:`discard`."""
         if not self._every:
             return
-        self._due[lease] = due = asyncio.get_running_loop().time() + self._every
-        if self._timer is None:
+        loop = asyncio.get_running_loop()
+        self._due[lease] = due = loop.time() + self._every
+        if self._timer is None or loop is not self._loop:
+            self._loop = loop
             self._arm(due)
 
     def discard(self, lease: Lease) -> None:

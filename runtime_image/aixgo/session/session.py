@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from aixgo.identifiers import new_id
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from aixgo.message import Message
-    from aixgo.session.backend import Backend
+    from aixgo.session.backend import AtOnce, Backend
     from aixgo.session.renewals import Renewals
     from aixgo.session.types import Branch, Checkpoint, SessionRecord
 
@@ -59,8 +61,8 @@ class Session:
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """What was given when the session was made."""
-        return self._record.metadata
+        """What was given when the session was made: a copy, as JSON has it."""
+        return copy.deepcopy(dict(self._record.metadata))
 
     @property
     def created_at(self) -> datetime:
@@ -151,11 +153,11 @@ class Session:
         Raises:
             InvalidMessageError: the metadata cannot be stored.
         """
-        return await self._backend.checkpoint(self.id, new_id(), validation.metadata(metadata))
+        return _own(await self._backend.checkpoint(self.id, new_id(), validation.metadata(metadata)))
 
     async def list_checkpoints(self) -> list[Checkpoint]:
         """Return the checkpoints, oldest first."""
-        return await self._backend.list_checkpoints(self.id)
+        return [_own(checkpoint) for checkpoint in await self._backend.list_checkpoints(self.id)]
 
     async def restore(self, checkpoint_id: str) -> None:
         """Go back to a checkpoint, for every reader everywhere (Go: Restore).
@@ -180,9 +182,15 @@ class Session:
                 committed before,
                 ``turn.replayed`` holds its messages and nothing more can be added.
             timeout: Seconds to wait for other turns of the session. None: until cancelled.
+
+        Raises:
+            InvalidMessageError: the key cannot be stored.
+            ValueError: the timeout is no number of at least 0.
         """
         if idempotency_key is not None:
             validation.idempotency_key(idempotency_key)
+        if timeout is not None:
+            validation.timeout(timeout)
         return Turn(self, self._backend, self._renewals, self._at_once, idempotency_key, timeout)
 
     async def refresh(self) -> None:
@@ -197,3 +205,10 @@ class Session:
         newer = record.version >= self._record.version
         if newer or record.created_at != self._record.created_at:
             self._record = record
+
+
+def _own(checkpoint: Checkpoint) -> Checkpoint:
+    """Return a checkpoint whose metadata the caller may change: the backend goes on with its own."""
+    if not checkpoint.metadata:
+        return checkpoint
+    return dataclasses.replace(checkpoint, metadata=copy.deepcopy(dict(checkpoint.metadata)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -119,8 +120,19 @@ def ttl_seconds(value: float | None) -> float | None:
     return value
 
 
+def timeout(value: float) -> float:
+    """Return a time to wait, in seconds.
+
+    Raises:
+        ValueError: negative, not finite, or not a number.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError("timeout must be a number of seconds of at least 0")
+    return value
+
+
 def metadata(value: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return metadata as a dictionary that JSON can express.
+    """Return a copy of metadata as it comes back from JSON: who has the original cannot change it.
 
     Raises:
         InvalidMessageError: it cannot, or it is too large.
@@ -129,14 +141,15 @@ def metadata(value: Mapping[str, Any] | None) -> dict[str, Any]:
         return {}
     try:
         plain = dict(value)
-        size = len(orjson.dumps(plain))
+        raw = orjson.dumps(plain)
     except (TypeError, ValueError) as error:
         raise InvalidMessageError(f"metadata cannot be expressed as JSON: {error}") from error
     if not is_finite(plain):
         raise InvalidMessageError("metadata cannot be expressed as JSON: a number is not finite")
-    if size > MAX_METADATA_BYTES:
-        raise InvalidMessageError(f"metadata is {size} bytes, the limit is {MAX_METADATA_BYTES}")
-    return plain
+    if len(raw) > MAX_METADATA_BYTES:
+        raise InvalidMessageError(f"metadata is {len(raw)} bytes, the limit is {MAX_METADATA_BYTES}")
+    copied: dict[str, Any] = orjson.loads(raw)
+    return copied
 
 
 def messages(values: Iterable[Message]) -> list[Message]:

@@ -23,7 +23,6 @@ from aixgo.session import (
     Manager,
     StorageError,
 )
-from aixgo.session.file import paths
 
 # -- several processes -----------------------------------------------------------------------------------
 
@@ -213,10 +212,15 @@ async def test_the_default_directory(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("HOME", str(tmp_path))
     assert FileBackend().path == tmp_path / ".aixgo" / "sessions"
     assert FileBackend("~/mine").path == tmp_path / "mine"
-    assert paths.default_directory() == tmp_path / ".aixgo" / "sessions"
+    assert FileBackend("").path == tmp_path / ".aixgo" / "sessions"
     async with Manager(FileBackend()) as manager:
         assert await manager.list("assistant") == []
         await manager.backend.ping()
+
+
+def test_an_unknown_home_directory_is_a_clear_error() -> None:
+    with pytest.raises(StorageError, match="home directory"):
+        FileBackend("~nobody-of-this-name/sessions")
 
 
 def test_redis_is_not_imported_for_files(directory: Path) -> None:

@@ -68,6 +68,8 @@ def test_messages_do_not_change() -> None:
     assert marked.id == message.id
     with pytest.raises(dataclasses.FrozenInstanceError):
         message.type = "other"  # type: ignore[misc]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        del message.type
     assert hash(message) == hash(message.with_metadata("x", []))
 
 

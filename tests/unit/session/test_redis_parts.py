@@ -33,7 +33,13 @@ def test_urls() -> None:
     address, options = parse_url("rediss://user:p%40ss@[::1]:7000/3")
     assert address == "[::1]:7000"
     assert options == {"db": 3, "tls": True, "username": "user", "password": "p@ss"}
-    for bad in ("http://host", "redis://", "redis://host/x", "redis://u:S3CRET@host:port/0"):
+    for bad in (
+        "http://host",
+        "redis://",
+        "redis://host/x",
+        "redis://host/0?db=3",
+        "redis://u:S3CRET@host:port/0",
+    ):
         with pytest.raises(ValueError) as caught:
             parse_url(bad)
         assert "S3CRET" not in str(caught.value)

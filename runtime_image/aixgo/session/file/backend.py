@@ -51,13 +51,17 @@ class FileBackend(FileEngine):
     has it waits ``lock_timeout`` seconds and then fails with a StorageError that says who has it.
 
     Args:
-        path: The directory. ``~`` is expanded. None: ``~/.aixgo/sessions``.
+        path: The directory. ``~`` is expanded. None or "": ``~/.aixgo/sessions``.
         durability: ``fsync``: what was acknowledged survives power loss. ``os``: only the process.
         ttl: Sliding time to live, in seconds, of sessions that have none of their own. None or 0: none.
         lock_timeout: Seconds that a write waits for another process.
         threads: How many operations touch the disk at once.
         log_size: Bytes of the write-ahead log of ``fsync``. When it is full, the files of all sessions that
             were written to are made durable.
+
+    Raises:
+        ValueError: an argument is out of range.
+        StorageError: ``~`` stands for a home directory that nobody knows.
     """
 
     def __init__(

@@ -8,12 +8,11 @@ import functools
 import resource
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
 
 from aixgo.cancellation import see_through
 from aixgo.errors import AixgoError, StorageClosedError, StorageError
-from aixgo.session import formats, validation
+from aixgo.session import forks, formats, validation
 from aixgo.session.file import paths
 from aixgo.session.file.change import Change
 from aixgo.session.file.committer import GroupCommitter
@@ -69,7 +68,7 @@ class FileEngine:
         threads: int,
         log_size: int,
     ) -> None:
-        self._path = paths.default_directory() if path is None else Path(path).expanduser()
+        self._path = paths.directory_of(path)
         self._default_ttl = float(validation.ttl_seconds(ttl) or 0)
         self._durable = durability == "fsync"
         self._store = FileStore(
@@ -90,6 +89,7 @@ class FileEngine:
         self._opening: asyncio.Lock | None = None
         self._opened = False
         self._closed = False
+        forks.watch(self)
 
     def _look(self, session_id: str, look: Callable[[SessionLog], T | None]) -> T | None:
         """Look at a session in the event loop. None: something would have to be waited for."""
@@ -142,6 +142,11 @@ class FileEngine:
             await self._all_done.wait()
         await self._committer.close()
         await asyncio.get_running_loop().run_in_executor(None, self._shut_down)
+
+    def close_in_child(self) -> None:
+        """Be closed in a forked process. The lock of the store stays its parent's alone."""
+        self._closed = True
+        self._store.lock.let_go_in_child()
 
     def _shut_down(self) -> None:
         self._pool.shutdown(wait=True)

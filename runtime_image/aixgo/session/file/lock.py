@@ -94,6 +94,12 @@ class StoreLock:
         finally:
             os.close(fd)
 
+    def let_go_in_child(self) -> None:
+        """Hold the lock no longer in a forked process: it is the parent's, and ends with the parent."""
+        if self._fd is not None:
+            fd, self._fd = self._fd, None
+            os.close(fd)
+
     def holder(self) -> str:
         """Say who holds the lock, for people."""
         try:

@@ -22,9 +22,20 @@ FILE_MODE: Final = 0o600
 _DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def default_directory() -> Path:
-    """Return where sessions are kept when nothing else is said: ``~/.aixgo/sessions``."""
-    return Path.home() / ".aixgo" / "sessions"
+#: Where sessions are kept when nothing else is said.
+DEFAULT_DIRECTORY: Final = "~/.aixgo/sessions"
+
+
+def directory_of(path: str | os.PathLike[str] | None) -> Path:
+    """Return the directory of a store. ``~`` is expanded; None and "" are the default, as in Go.
+
+    Raises:
+        StorageError: ``~`` stands for a home directory that nobody knows.
+    """
+    try:
+        return Path(path or DEFAULT_DIRECTORY).expanduser()
+    except RuntimeError as error:
+        raise StorageError("the home directory is not known: set HOME, or name a directory") from error
 
 
 @contextlib.contextmanager

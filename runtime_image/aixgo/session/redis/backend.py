@@ -67,6 +67,7 @@ class RedisBackend(RedisVerification):
         """Close all connections."""
         if not self._closed:
             self._closed = True
+            self._change_loop()
             await self._indexes.close()
             await connection.disconnect(self._client)
 

@@ -15,6 +15,7 @@ from aixgo.errors import (
     SessionNotFoundError,
     StorageClosedError,
 )
+from aixgo.session import forks
 from aixgo.session.leases import LocalLeases
 from aixgo.session.redis import connection, records
 from aixgo.session.redis.calls import Calls
@@ -43,15 +44,25 @@ class RedisCore:
         self._options = options or RedisOptions()
         self._keys = Keys(self._options.key_prefix)
         self._credentials = connection.Credentials(self._options.username, self._options.password)
-        addresses = parse_addresses(address)
-        self._client: Client = connection.connect(addresses, self._options, self._credentials)
-        self._calls = Calls(self._client, self._options)
-        self._indexes = Indexes(self._calls, self._keys, is_cluster=self._options.cluster)
+        self._addresses = parse_addresses(address)
+        #: The one that the connections belong to.
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connect()
         self._leases = LocalLeases()
         self._held = HeldSessions()
         self._lease_ms = int(self._options.lease_seconds * 1000)
         self._fixed: OrderedDict[str, records.Fixed] = OrderedDict()
         self._closed = False
+        forks.watch(self)
+
+    def _connect(self) -> None:
+        self._client: Client = connection.connect(self._addresses, self._options, self._credentials)
+        self._calls = Calls(self._client, self._options)
+        self._indexes = Indexes(self._calls, self._keys, is_cluster=self._options.cluster)
+
+    def close_in_child(self) -> None:
+        """Be closed in a forked process: the connections are its parent's."""
+        self._closed = True
 
     async def load(self, session_id: str) -> SessionRecord:
         """Return a session."""
@@ -170,6 +181,14 @@ class RedisCore:
     def _check_open(self) -> None:
         if self._closed:
             raise StorageClosedError
+        if asyncio.get_running_loop() is not self._loop:
+            self._change_loop()
+
+    def _change_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and loop is not self._loop:  # connections of a loop that is over are dead
+            self._connect()
+        self._loop = loop
 
 
 def pause(attempt: int, left_ms: int) -> float:

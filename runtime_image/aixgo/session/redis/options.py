@@ -108,6 +108,8 @@ def parse_url(url: str) -> tuple[str, dict[str, object]]:
     except ValueError:
         raise ValueError("not a Redis URL") from None
     database = parts.path.strip("/")
+    if parts.query or parts.fragment:  # redis-py knows some; to ignore one would be to use another database
+        raise ValueError("a Redis URL takes no ?query: give options as arguments")
     if parts.scheme not in ("redis", "rediss") or not host or (database and not database.isdecimal()):
         raise ValueError("not a Redis URL: expected redis://[user[:password]@]host[:port][/db] or rediss://")
     options: dict[str, object] = {"db": int(database or 0)}

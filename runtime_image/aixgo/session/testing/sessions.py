@@ -34,6 +34,26 @@ class SessionConformance(Conformance):
             assert found.metadata == metadata
             assert found.created_at == session.created_at
 
+    async def test_metadata_is_the_stores_own(self) -> None:
+        given: dict[str, Any] = {"list": [1], "pair": (1, 2)}
+        stored = {"list": [1], "pair": [1, 2]}
+        async with self.manager() as manager:
+            session = await manager.create("assistant", metadata=given)
+            checkpoint = await session.checkpoint(metadata=given)
+            assert (session.metadata, checkpoint.metadata) == (stored, stored)
+            listed = await session.list_checkpoints()
+            for held in (given, session.metadata, checkpoint.metadata, listed[0].metadata):
+                assert isinstance(held, dict)
+                held["list"].append("changed by who holds it")
+                held["more"] = 1
+            await session.append_message(message("after"))
+            assert session.metadata == stored
+            await session.restore(checkpoint.id)
+        async with self.manager() as manager:
+            found = await manager.get(session.id)
+            assert found.metadata == stored
+            assert [each.metadata for each in await found.list_checkpoints()] == [stored]
+
     async def test_unknown_and_foreign_sessions_are_not_found(self) -> None:
         async with self.manager() as manager:
             session = await manager.create("assistant", user_id="ada")

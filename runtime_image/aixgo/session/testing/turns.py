@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aixgo.errors import (
     InvalidMessageError,
@@ -40,6 +40,20 @@ class TurnConformance(Conformance):
             assert texts(await session.get_messages()) == expected
             assert session.version == 4
             await fails(turn.append_message(message("too late")), SessionConflictError)
+
+    async def test_a_turn_waits_as_long_as_it_was_told(self) -> None:
+        async with self.manager() as manager:
+            session = await manager.create("assistant")
+            async with session.turn():
+                await fails(outside(session.turn(timeout=0.01).__aenter__()), SessionConflictError, "busy")
+            wrong: tuple[Any, ...] = (-1, "1", float("nan"), float("inf"), True)
+            for timeout in wrong:
+
+                async def enter_with(timeout: Any = timeout) -> None:
+                    async with session.turn(timeout=timeout):
+                        pass
+
+                await fails(enter_with(), ValueError, "timeout")
 
     async def test_a_failed_turn_leaves_nothing(self) -> None:
         async with self.manager() as manager:
