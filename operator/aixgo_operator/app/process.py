@@ -23,7 +23,7 @@ from aixgo_operator.handlers import watch
 from aixgo_operator.kube.client import ApiServerClient
 from aixgo_operator.kube.errors import ApiError, NotFoundError
 from aixgo_operator.kube.lease import Elector, LeaseTimes
-from aixgo_operator.kube.resources import OPTIONAL_KINDS, OUR_KINDS
+from aixgo_operator.kube.resources import OUR_KINDS
 from aixgo_operator.probe.redis_info import RedisProber
 from aixgo_operator.probe.statusz import HttpPodProber
 from aixgo_operator.reconcile.engine import Engine
@@ -152,7 +152,7 @@ class Process:
             self._kopf = asyncio.create_task(
                 self._watch(client, engine, identity=identity, stop=stop_kopf, missing=missing), name="kopf"
             )
-            returning = asyncio.create_task(self._until_installed(client, missing), name="CRDs")
+            returning = asyncio.create_task(self._until_installed(client, engine, missing), name="CRDs")
             dying = asyncio.create_task(self._until_a_watch_is_dead(), name="canary")
             self.working.set()
             done, _ = await asyncio.wait(
@@ -219,23 +219,17 @@ class Process:
         while self._canary is None or not self._canary.dead():  # noqa: ASYNC110  tasks that end tell nobody
             await asyncio.sleep(_LOOK_AT_WATCHES)
 
-    async def _until_installed(self, client: ApiServerClient, missing: list[Resource]) -> None:
-        """Wait until one of these kinds is served; for ever when there are none."""
+    async def _until_installed(
+        self, client: ApiServerClient, engine: Engine, missing: list[Resource]
+    ) -> None:
+        """Wait until one of these kinds is served, or one of an add-on that somebody wants; else for ever."""
         while True:
             await asyncio.sleep(_LOOK_FOR_CRDS)
             with contextlib.suppress(ApiError):
                 if missing and not set(missing) <= set(await self._missing(client)):
                     return
-
-    async def _optional(self, client: ApiServerClient) -> list[Resource]:
-        """Return the kinds of add-ons that are there now. One that comes later is looked at, not watched."""
-        namespace = next(iter(self._settings.watch_namespaces), None)
-        found = []
-        for resource in OPTIONAL_KINDS:
-            with contextlib.suppress(ApiError):
-                if await client.installed(resource, namespace):
-                    found.append(resource)
-        return found
+                if await engine.addons.have_come():
+                    return
 
     async def _watch(
         self,
@@ -247,9 +241,12 @@ class Process:
         missing: list[Resource],
     ) -> None:
         namespaces = self._settings.watch_namespaces
-        optional = await self._optional(client)
         watched = watch.build(
-            engine, client.connection, clusterwide=not namespaces, optional=optional, missing=missing
+            engine,
+            client.connection,
+            clusterwide=not namespaces,
+            optional=engine.addons.installed,
+            missing=missing,
         )
         self._canary = WatchCanary(
             frozenset(

@@ -17,7 +17,7 @@ from aixgo_operator.kube import immutable
 from aixgo_operator.kube.contention import FREE, Contention
 from aixgo_operator.kube.diff import differences, manifest_hash
 from aixgo_operator.kube.errors import ConflictError, InvalidError
-from aixgo_operator.kube.resources import CLAIMS, OPTIONAL_KINDS, SECRETS, resource_of
+from aixgo_operator.kube.resources import CLAIMS, SECRETS, resource_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -161,8 +161,7 @@ class Applier:
         key = ChildKey(body["kind"], name)
         where = (body["kind"], namespace, name)
         observed = self._children.find(resource, namespace, name)
-        # Kinds of an add-on may have been installed after the watches were started.
-        if resource in OPTIONAL_KINDS or (observed is None and where in self._taken):
+        if observed is None and where in self._taken:
             observed = await self._look(body, owner)
         if observed is None:
             if self._contention.wait(where, manifest_hash(body)):

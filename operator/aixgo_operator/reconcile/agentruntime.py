@@ -162,7 +162,7 @@ async def _certify(
         )
         result.observation = _since(context, (runtime.namespace, secret), result.observation)
         if tls.issuer_ref is not None and not resolved.held:
-            result.observation = await _with_word_of_issuer(context, runtime, result.observation)
+            result.observation = _with_word_of_issuer(context, runtime, result.observation)
         return result
 
     # One that has no children yet has no Secret either: a name that is taken shows when it is created.
@@ -209,7 +209,7 @@ def _since(
     return replace(observation, issued_at=known[1])
 
 
-async def _with_word_of_issuer(
+def _with_word_of_issuer(
     context: Context, runtime: AgentRuntime, observation: CertificateObservation
 ) -> CertificateObservation:
     """Add what cert-manager says of a certificate that it has not issued yet."""
@@ -217,7 +217,7 @@ async def _with_word_of_issuer(
     if problem is None or problem.reason is not Reason.NOT_ISSUED:
         return observation
     name = naming.runtime_tls_secret(runtime.name)
-    found = await context.client.get(CERTIFICATES, runtime.namespace, name) or {}
+    found = context.cache.find(CERTIFICATES, runtime.namespace, name) or {}
     said = condition(found.get("status") or {}, "Ready").get("message")
     if not said:
         return observation

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from aixgo_operator.domain import naming, references
 from aixgo_operator.domain.snapshot import Snapshot
-from aixgo_operator.kube.errors import ForbiddenError
 from aixgo_operator.kube.resources import CERTIFICATES, DEPLOYMENTS
 from aixgo_operator.reconcile.observe import scaled_by
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from aixgo_operator.api.v1alpha1 import AgentRuntime, SessionBackend
     from aixgo_operator.domain.references import References
     from aixgo_operator.domain.settings import OperatorSettings
-    from aixgo_operator.kube.client import KubeClient
+    from aixgo_operator.reconcile.addons import Addons
     from aixgo_operator.reconcile.cache import Cache
     from aixgo_operator.reconcile.referenced import ReferencedObjects
 
@@ -27,10 +26,10 @@ class Collector:
     """Builds snapshots."""
 
     def __init__(
-        self, client: KubeClient, cache: Cache, referenced: ReferencedObjects, settings: OperatorSettings
+        self, cache: Cache, referenced: ReferencedObjects, addons: Addons, settings: OperatorSettings
     ) -> None:
-        self._client = client
         self._cache = cache
+        self._addons = addons
         self._referenced = referenced
         self._settings = settings
 
@@ -59,7 +58,7 @@ class Collector:
             config_maps=await self._referenced.config_maps(wanted.config_maps),
             target_agents=target_agents,
             target_runtimes={key: found for key, found in runtimes.items() if found is not None},
-            issuer_problem=await self._issuer_problem(runtime),
+            issuer_problem=self._issuer_problem(runtime),
             replicas_managed_by=scaled_by(
                 cache.find(DEPLOYMENTS, runtime.namespace, workload), runtime.spec.replicas
             ),
@@ -77,15 +76,14 @@ class Collector:
             config_maps=await self._referenced.config_maps(wanted.config_maps),
         )
 
-    async def _issuer_problem(self, runtime: AgentRuntime) -> str | None:
+    def _issuer_problem(self, runtime: AgentRuntime) -> str | None:
         issuer = runtime.spec.tls.issuer_ref
         if issuer is None:
             return None
         wanted = f"{issuer.kind} {issuer.name}"
-        try:
-            if await self._client.installed(CERTIFICATES, runtime.namespace):
-                return None
-        except ForbiddenError:
+        if CERTIFICATES in self._addons.installed:
+            return None
+        if CERTIFICATES in self._addons.refused:
             return f"spec.tls.issuerRef ({wanted}): the operator may not make Certificates of cert-manager"
         return (
             f"spec.tls.issuerRef ({wanted}): cert-manager is not installed (the API server has no kind"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aixgo_operator.api.constants import LABEL_MANAGED_BY, MANAGED_BY
-from aixgo_operator.kube.resources import NAMESPACES, OPTIONAL_KINDS, OUR_KINDS
+from aixgo_operator.kube.resources import NAMESPACES, OUR_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from aixgo_operator.kube.resources import Manifest
 
 _OUR_KINDS = frozenset(resource.kind for resource in OUR_KINDS)
-#: An add-on that was installed after the start is not watched.
-_PERHAPS_WATCHED = frozenset(resource.kind for resource in OPTIONAL_KINDS)
 
 
 class Echo:
@@ -50,8 +48,6 @@ class Echo:
         labels = metadata.get("labels") or {}
         if kind == NAMESPACES.kind:
             return None if self._namespaces else (kind, "")
-        if kind in _PERHAPS_WATCHED:
-            return None
         if kind not in _OUR_KINDS and labels.get(LABEL_MANAGED_BY) != MANAGED_BY:
             return None  # the watches select by this label
         if not self._namespaces:

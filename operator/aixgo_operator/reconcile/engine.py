@@ -19,6 +19,7 @@ from aixgo_operator.kube.apply import Applier
 from aixgo_operator.kube.errors import ApiError, ConflictError, ForbiddenError, InvalidError, NotLeadingError
 from aixgo_operator.kube.resources import CONFIG_MAPS, OUR_KINDS, SECRETS, with_type
 from aixgo_operator.reconcile import agentruntime, sessionbackend, triggers
+from aixgo_operator.reconcile.addons import Addons
 from aixgo_operator.reconcile.agent import reconcile_agent
 from aixgo_operator.reconcile.authority import AuthorityReconciler, authority_key
 from aixgo_operator.reconcile.cache import Cache, ref_of
@@ -77,12 +78,13 @@ class Engine:
         self.queue: WorkQueue[Key] = WorkQueue(self._work, concurrency=concurrency, observer=self.metrics)
         self.metrics.watch_depth(lambda: float(self.queue.depth))
         referenced = ReferencedObjects(client, self.cache, settings.watch_namespaces)
+        self.addons = Addons(client, self.cache, settings)
         self._context = Context(
             settings=settings,
             client=client,
             cache=self.cache,
             referenced=referenced,
-            collector=Collector(client, self.cache, referenced, settings),
+            collector=Collector(self.cache, referenced, self.addons, settings),
             applier=Applier(client, self.cache),
             certificates=CertificateKeeper(client, self.cache, settings, now),
             status=StatusWriter(client, self.cache, now),
@@ -101,6 +103,7 @@ class Engine:
         ``incomplete``: do so when at least one of our kinds is served. Raises ApiError (404: CRDs are
         missing).
         """
+        await self.addons.look()
         await self._read_everything(len(OUR_KINDS) - 1 if incomplete else 0)
         self.queue.start()
         self._enqueue_all()

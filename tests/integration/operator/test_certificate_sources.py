@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -73,20 +74,58 @@ def tls_secret(namespace: str, name: str, leaf: Leaf, **changes: bytes) -> dict[
     return secret
 
 
+def looks(operator: support.Operator) -> int:
+    """Return how often the operator has asked for Certificates."""
+    return sum(
+        int(sample.value)
+        for metric in operator.process.metrics.registry.collect()
+        for sample in metric.samples
+        if sample.name == "aixgo_operator_api_requests_total"
+        and (sample.labels["verb"], sample.labels["resource"]) == ("GET", "certificates")
+    )
+
+
+async def test_cert_manager_that_is_not_there_is_asked_for_only_while_it_is_wanted(
+    without_cert_manager: ControlPlane, cluster: support.Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By one for all runtimes; and the operator begins anew when it comes, to watch what it owns."""
+    plane, namespace = without_cert_manager, await cluster.namespace()
+    monkeypatch.setattr("aixgo_operator.app.process._LOOK_FOR_CRDS", 0.5)
+    async with support.running(plane, cluster, support.settings(namespace, (namespace,))) as operator:
+        await cluster.apply(m.runtime(namespace, "other"))
+        await cluster.until_condition(AGENT_RUNTIMES, namespace, "other", "Ready", "True")
+        before, probes = looks(operator), operator.pods.probes
+        await support.until(lambda: operator.pods.probes >= probes + 3, "three looks at who wants none")
+        assert looks(operator) == before
+        for number in range(5):
+            await cluster.apply(m.runtime(namespace, f"issued-{number}", tls=ISSUER))
+        for number in range(5):
+            await cluster.until_condition(
+                AGENT_RUNTIMES, namespace, f"issued-{number}", "Ready", "False", "IssuerNotAvailable"
+            )
+        began, before = time.monotonic(), looks(operator)
+        await support.until(lambda: looks(operator) >= before + 3, "it is asked for")
+        # Not by each of the five, which look again every few hundred milliseconds.
+        assert looks(operator) - before <= (time.monotonic() - began) / 0.5 + 1
+        await asyncio.to_thread(cert_manager.install, plane)
+        await support.until(lambda: not operator.process.health.ready, "the operator ends", timeout=20)
+
+
 async def test_a_certificate_of_cert_manager(
     without_cert_manager: ControlPlane, cluster: support.Cluster
 ) -> None:
     plane, namespace = without_cert_manager, await cluster.namespace()
     manager = FakeCertManager(cluster, namespace)
-    async with support.running(plane, cluster, support.settings(namespace, (namespace,))):
+    chosen = support.settings(namespace, (namespace,))
+    async with support.running(plane, cluster, chosen):
         await cluster.apply(m.runtime(namespace, tls=ISSUER))
         told = await cluster.until_condition(
             AGENT_RUNTIMES, namespace, "runtime", "ResolvedRefs", "False", "IssuerNotAvailable"
         )
         assert "ClusterIssuer corporate" in told["message"]
         assert "cert-manager is not installed" in told["message"]
-
-        cert_manager.install(plane)
+    cert_manager.install(plane)
+    async with support.running(plane, cluster, chosen) as operator:
 
         async def asked_for() -> bool:
             return await cluster.client.get(CERTIFICATES, namespace, "runtime-tls") is not None
@@ -108,6 +147,11 @@ async def test_a_certificate_of_cert_manager(
             spec = (await cluster.get(CERTIFICATES, namespace, "runtime-tls"))["spec"]
             assert spec["issuerRef"]["name"] == "corporate"
             assert spec["uris"] == [f"spiffe://cluster.local/ns/{namespace}/agentruntime/runtime"]
+            await operator.quiet()
+            # Nothing is asked for while nothing happens, and the watch tells of an edit.
+            before, probes = looks(operator), operator.pods.probes
+            await support.until(lambda: operator.pods.probes >= probes + 3, "three more looks")
+            assert looks(operator) == before
             first = (await cluster.get(AGENT_RUNTIMES, namespace, "runtime"))["status"]["tls"]
 
             # A renewal reaches the pods.
@@ -118,22 +162,14 @@ async def test_a_certificate_of_cert_manager(
                 return bool(tls["serialNumber"] != first["serialNumber"] and tls["reloadedReplicas"] == 1)
 
             await support.until(renewed, "the renewed certificate is served", timeout=30)
-            # An edited Certificate is repaired, although its kind came after the operator.
+            before = looks(operator)
             await cluster.patch(CERTIFICATES, namespace, "runtime-tls", {"spec": {"uris": ["spiffe://x/y"]}})
 
             async def repaired() -> bool:
                 return (await cluster.get(CERTIFICATES, namespace, "runtime-tls"))["spec"] == spec
 
             await support.until(repaired, "the Certificate is as it was")
-
-    # The next operator watches Certificates, and prunes one that is not wanted any more.
-    async with support.running(plane, cluster, support.settings(namespace, (namespace,))) as operator:
-
-        def watched() -> bool:
-            canary = operator.process._canary
-            return canary is not None and any("certificates.v1.cert" in name for name in canary.expected)
-
-        await support.until(watched, "a watch over Certificates")
+            assert looks(operator) == before
         await cluster.apply(m.runtime(namespace))
 
         async def pruned() -> bool:
