@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-_is_id = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_ID: Final = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_is_id = re.compile(_ID).fullmatch
+_are_ids = re.compile(f"(?:{_ID} )*").fullmatch
 
 #: For the bytes that say the version and the variant.
 _VERSION: Final = bytes(0x40 | byte & 0x0F for byte in range(256))
@@ -19,6 +24,7 @@ _POOL_SIZE: Final = 64
 _STRIDE: Final = 37
 #: Where in the text of an id its dashes are, and its digits.
 _DASHES: Final = (8, 13, 18, 23)
+_NIL: Final = "00000000-0000-0000-0000-000000000000"
 _PLACES: Final = [place for place in range(36) if place not in _DASHES]
 os.register_at_fork(after_in_child=_pool.clear)  # else the child would make its parent's ids
 
@@ -49,3 +55,11 @@ def unpack(raw: bytes | bytearray) -> str:
 def pack(text: str) -> bytes | None:
     """Return the 16 bytes of an id. None: it is another text, which :func:`unpack` would not return."""
     return bytes.fromhex(text.replace("-", "")) if _is_id(text) else None
+
+
+def pack_all(texts: Sequence[str]) -> bytes | None:
+    """Return the bytes of several ids. None: one is another text, or the one of all zeros."""
+    joined = " ".join([*texts, ""])
+    if not _are_ids(joined) or _NIL in joined:
+        return None
+    return bytes.fromhex(joined.replace("-", ""))

@@ -133,10 +133,18 @@ def _encoded(entry: dict[str, Any]) -> bytes:
     try:
         raw = orjson.dumps(entry)
     except (TypeError, ValueError) as error:
-        raise InvalidMessageError(f"entry cannot be expressed as JSON: {error}") from error
+        raise _inexpressible(error) from error
     if len(raw) > MAX_ENTRY_BYTES:
-        raise InvalidMessageError(f"entry is {len(raw)} bytes, the limit is {MAX_ENTRY_BYTES}")
+        raise _too_large(raw)
     return raw
+
+
+def _inexpressible(error: Exception) -> InvalidMessageError:
+    return InvalidMessageError(f"entry cannot be expressed as JSON: {error}")
+
+
+def _too_large(line: bytes) -> InvalidMessageError:
+    return InvalidMessageError(f"entry is {len(line)} bytes, the limit is {MAX_ENTRY_BYTES}")
 
 
 def message_entry(entry_id: str, parent_id: str, timestamp: str, message: Message) -> tuple[bytes, str]:
@@ -145,14 +153,17 @@ def message_entry(entry_id: str, parent_id: str, timestamp: str, message: Messag
     Raises:
         InvalidMessageError: as :func:`encode_entry`.
     """
-    raw = _encoded({"id": entry_id, "timestamp": timestamp, "type": MESSAGE, "data": message.to_dict()})
-    digest = hashlib.sha256(raw).hexdigest()
-    if not parent_id:
-        return raw, digest
-    head = raw.index(b',"timestamp"')
-    line = b'%b,"parentId":%b%b' % (raw[:head], orjson.dumps(parent_id), raw[head:])
+    entry = {"id": entry_id, "timestamp": timestamp, "type": MESSAGE, "data": message.to_dict()}
+    try:
+        line = orjson.dumps(entry)
+    except (TypeError, ValueError) as error:
+        raise _inexpressible(error) from error
+    digest = hashlib.sha256(line).hexdigest()
+    if parent_id:
+        head = line.index(b',"timestamp"')
+        line = b"".join((line[:head], b',"parentId":', orjson.dumps(parent_id), line[head:]))
     if len(line) > MAX_ENTRY_BYTES:
-        raise InvalidMessageError(f"entry is {len(line)} bytes, the limit is {MAX_ENTRY_BYTES}")
+        raise _too_large(line)
     return line, digest
 
 

@@ -16,6 +16,10 @@ class LocalLeases:
 
     def __init__(self) -> None:
         self._locks = KeyedLocks()
+        #: Take the session for one change, without a token, if nobody holds it; and end that, as what
+        #: :meth:`hold` began. The lock's own, not a call around it: every change needs both.
+        self.try_hold = self._locks.try_acquire
+        self.let_go = self._locks.release
         self._tokens: dict[str, str] = {}
         # A shared store fences with these tokens: those of two processes must never be the same.
         self._origin = secrets.token_hex(16)
@@ -48,17 +52,9 @@ class LocalLeases:
         token = self._tokens[session_id] = f"{self._origin}-{next(self._numbers)}"
         return Lease(session_id, token)
 
-    def try_hold(self, session_id: str) -> bool:
-        """Take the session for one change, without a token, if nobody holds it."""
-        return self._locks.try_acquire(session_id)
-
     async def hold(self, session_id: str) -> None:
         """Wait for the session and take it for one change, without a token."""
         await self._locks.acquire(session_id)
-
-    def let_go(self, session_id: str) -> None:
-        """End what :meth:`hold` or :meth:`try_hold` began."""
-        self._locks.release(session_id)
 
     def release(self, lease: Lease) -> None:
         """Give the session to the next in line. Does nothing if the lease is not the present one."""

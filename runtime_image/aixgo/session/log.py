@@ -338,10 +338,7 @@ class LogIndex:
             moment: When.
             size: Where the log ends now.
         """
-        leaf, add = self.leaf, self._nodes.add
-        for entry_id, begin, end, chain in added:
-            leaf = add(entry_id, leaf, begin, end, chain)
-        self.leaf = leaf
+        self.leaf = self._nodes.follow(self.leaf, added)
         self.version += len(added)
         touched, updated = self.touched_at, self.updated_at
         if touched is None or moment > touched:

@@ -12,7 +12,7 @@ from aixgo.session.turn import Turn, active_turn
 from aixgo.session.types import Append
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Coroutine, Iterable, Mapping
     from datetime import datetime
 
     from aixgo.message import Message
@@ -94,7 +94,9 @@ class Session:
         """Sliding time to live; 0 is none."""
         return self._record.ttl_seconds
 
-    async def append_message(self, message: Message, *, expected_version: int | None = None) -> None:
+    def append_message(
+        self, message: Message, *, expected_version: int | None = None
+    ) -> Coroutine[Any, Any, None]:
         """Append a message (Go: AppendMessage). It is durable when this returns.
 
         Inside ``async with session.turn()`` of the same task it becomes part of the turn. While a turn of
@@ -108,7 +110,7 @@ class Session:
             InvalidMessageError: the message cannot be stored.
             SessionConflictError: the session is at another version.
         """
-        await self.append_messages([message], expected_version=expected_version)
+        return self.append_messages((message,), expected_version=expected_version)
 
     async def append_messages(
         self, messages: Iterable[Message], *, expected_version: int | None = None
@@ -123,7 +125,7 @@ class Session:
             await turn.append_messages(checked)
             return
         append = Append(new_id(), tuple(checked), expected_version)
-        self.note(await self._backend.append(self.id, append))
+        self.note(await self._backend.append(self._record.id, append))
 
     async def get_messages(
         self, *, limit: int | None = None, before: str | None = None, branch: str | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import msgspec
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
@@ -16,49 +18,38 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-class Change(Generic[R]):
+# Thousands of them may be on their way at once: no closures, which are a dozen objects each.
+class Change(msgspec.Struct, Generic[R], eq=False):
     """Whole lines that are to stand at ``begin`` of a session's file."""
 
-    __slots__ = ("begin", "creates", "data", "done", "error", "log", "result", "waiter")
-
-    def __init__(self, log: SessionLog, begin: int, data: bytes, creates: bool) -> None:
-        self.log = log
-        self.begin = begin
-        self.data = data
-        #: Whether it makes the file.
-        self.creates = creates
-        self.result: Any = None
-        self.error: BaseException | None = None
-        #: Who waits for it, and whether it came to its end. The committer's.
-        self.waiter: asyncio.Future[None] | None = None
-        self.done = False
+    log: SessionLog
+    begin: int
+    data: bytes
+    #: Whether it makes the file.
+    creates: bool
+    result: Any = None
+    error: BaseException | None = None
+    #: Who waits for it, and whether it came to its end. The committer's.
+    waiter: asyncio.Future[None] | None = None
+    done: bool = False
 
     def finish(self) -> R:
         """Take note of the change in memory, and return its result. Called once it is in the file."""
         raise NotImplementedError
 
 
-class OtherChange(Change[R]):
+class OtherChange(Change[R], kw_only=True):
     """A change with a function that takes note of it."""
 
-    __slots__ = ("_finish",)
-
-    def __init__(
-        self, log: SessionLog, begin: int, data: bytes, creates: bool, finish: Callable[[], R]
-    ) -> None:
-        super().__init__(log, begin, data, creates)
-        self._finish = finish
+    note: Callable[[], R]
 
     def finish(self) -> R:
         """Take note of the change."""
-        return self._finish()
+        return self.note()
 
 
-# Thousands of them may be on their way at once: no closures, which are a dozen objects each.
-class NewMessages(Change["SessionRecord"]):
+class NewMessages(Change["SessionRecord"], kw_only=True):
     """Messages that are appended together."""
-
-    __slots__ = ("added", "append", "index", "moment", "position_at")
 
     #: What is appended, and to which index of the log.
     append: Append

@@ -8,26 +8,20 @@ the tick. Where others are about to change something, the thread flushes, and th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
-import types
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aixgo.session.file.company import Company
 from aixgo.session.file.paths import storage_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Sequence
 
     from aixgo.session.file.change import Change
 
 R = TypeVar("R")
-
-
-@types.coroutine
-def _yielded() -> Generator[None, None, None]:
-    """Let the event loop do what else there is."""
-    yield
 
 
 class GroupCommitter:
@@ -46,42 +40,37 @@ class GroupCommitter:
     ) -> None:
         self._commit = commit
         self._commit_at_once = commit_at_once
-        self._ready: list[Change[Any]] = []
+        #: Those that gather for the next batch.
+        self.ready: list[Change[Any]] = []
         #: A batch is at work, or will be at the end of this tick.
         self._busy = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._company = Company()
         #: A change was made in this tick by somebody who seemed to be alone.
         self._made = False
+        self._others_turn = _OthersTurn(self)
         self._batches: queue.SimpleQueue[tuple[asyncio.AbstractEventLoop, list[Change[Any]]] | None] = (
             queue.SimpleQueue()
         )
         self._thread: threading.Thread | None = None
         self._idle: asyncio.Event | None = None
 
-    @property
-    def gathers(self) -> bool:
-        """Whether somebody else's change waits for the next batch."""
-        return bool(self._ready)
+    def submit(self, change: Change[Any]) -> Awaitable[None]:
+        """Take a change on its way.
 
-    async def submit(self, what: str, change: Change[R]) -> R:
-        """Return the result of the change once it is durable. Sees it through even if it is cancelled.
-
-        Raises:
-            StorageError: it was not made.
+        Returns:
+            What to wait for. Who is cancelled meanwhile waits for :meth:`see_through` then.
         """
         session = change.log.session_id
-        if not self._made and not self._busy and self._company.is_only(session):
-            at_once = self._company.is_complete((session,)) and self._commit_at_once((change,))
-        else:
-            at_once = False
-        if at_once:
-            self._made = True
-            try:
-                await _yielded()
-            finally:
-                self._made = False
-            return _outcome(what, change)
+        if (
+            not self._made
+            and not self._busy
+            and self._company.is_only(session)
+            and self._company.is_complete((session,))
+            and self._commit_at_once((change,))
+        ):
+            change.done = self._made = True
+            return self._others_turn
         if self._busy and self._loop is not None:
             loop = self._loop
         else:
@@ -89,21 +78,35 @@ class GroupCommitter:
             self._busy = True
             loop.call_soon(self._hand_over, loop)
         waiter = change.waiter = loop.create_future()
-        self._ready.append(change)
+        self.ready.append(change)
+        return waiter
+
+    async def see_through(self, change: Change[Any]) -> None:
+        """Wait until a change was made, or was not, however often that is cancelled."""
+        while not change.done:
+            waiter = change.waiter = asyncio.get_running_loop().create_future()
+            with contextlib.suppress(asyncio.CancelledError):
+                await waiter
+
+    async def commit(self, what: str, change: Change[R]) -> R:
+        """Return the result of a change once it is durable. Sees it through even if it is cancelled.
+
+        Raises:
+            StorageError: it was not made.
+        """
         try:
-            await waiter
+            await self.submit(change)
         except asyncio.CancelledError:
-            while not change.done:
-                waiter = change.waiter = loop.create_future()
-                try:
-                    await waiter
-                except asyncio.CancelledError:
-                    continue
+            await self.see_through(change)
             raise
-        return _outcome(what, change)
+        return outcome(what, change)
+
+    def others_went(self) -> None:
+        """Note that all others had their turn after a change that was made at once."""
+        self._made = False
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
-        batch, self._ready = self._ready, []
+        batch, self.ready = self.ready, []
         if not batch:
             self._busy = False
             if self._idle is not None:
@@ -152,7 +155,21 @@ class GroupCommitter:
             await asyncio.get_running_loop().run_in_executor(None, thread.join)
 
 
-def _outcome(what: str, change: Change[R]) -> R:
+class _OthersTurn:
+    """Lets the event loop do what else there is."""
+
+    def __init__(self, committer: GroupCommitter) -> None:
+        self._committer = committer
+
+    def __await__(self) -> Generator[None, None, None]:
+        try:
+            yield
+        finally:
+            self._committer.others_went()
+
+
+def outcome(what: str, change: Change[R]) -> R:
+    """Return the result of a change that came to its end. Raises StorageError: it was not made."""
     error = change.error
     if error is None:
         result: R = change.result

@@ -15,7 +15,7 @@ from aixgo.errors import AixgoError, StorageClosedError, StorageError
 from aixgo.session import forks, formats, validation
 from aixgo.session.file import paths
 from aixgo.session.file.change import Change
-from aixgo.session.file.committer import GroupCommitter
+from aixgo.session.file.committer import GroupCommitter, outcome
 from aixgo.session.file.sight import JUST_NOW
 from aixgo.session.file.store import FileStore
 from aixgo.session.keyed_locks import KeyedLocks
@@ -213,7 +213,12 @@ class FileEngine:
                 if not isinstance(prepared, Change):
                     result = prepared
                 elif self._durable:  # without a coroutine more
-                    result = await self._committer.submit(what, prepared)
+                    try:
+                        await self._committer.submit(prepared)
+                    except asyncio.CancelledError:
+                        await self._committer.see_through(prepared)
+                        raise
+                    result = outcome(what, prepared) if prepared.error is not None else prepared.result
                     self._store.changed(prepared.log)
                 else:
                     result = await self._commit(what, prepared)
@@ -287,7 +292,7 @@ class FileEngine:
 
     def _moment(self) -> Moment:
         """Return the present time. Changes that gather for one batch have the same."""
-        if not self._committer.gathers:
+        if not self._committer.ready:
             self._gathering_since = formats.present()
         return self._gathering_since
 
@@ -302,7 +307,7 @@ class FileEngine:
 
     async def _commit(self, what: str, change: Change[T]) -> T:
         if self._durable:
-            result = await self._committer.submit(what, change)
+            result = await self._committer.commit(what, change)
         elif not change.log.lock.acquire(blocking=False):
             result = await self._run(what, lambda: self._apply(change))
         else:

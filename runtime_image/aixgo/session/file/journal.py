@@ -35,6 +35,8 @@ _FIRST_SIZE: Final = 1 << 20
 #: So many changes, and bytes of them, are made in the event loop at once.
 _MOST_AT_ONCE: Final = 64
 _LARGEST_AT_ONCE: Final = 256 * 1024
+#: Bytes that a record has around its data, at most.
+_MOST_AROUND: Final = wal.HEAD_SIZE + wal.ALIGNMENT + 2 * MAX_NAME_BYTES
 #: So few files are not worth threads.
 _FEW: Final = 8
 _SYNC_THREADS: Final = 8
@@ -105,19 +107,19 @@ class Journal:
         log = self._wal
         if log is None or not self.pace.is_fast or self._broken or len(changes) > _MOST_AT_ONCE:
             return False
-        size = _room_for(changes)
-        if size > _LARGEST_AT_ONCE or any(change.creates for change in changes):
-            return False
         if not self._lock.acquire(blocking=False):
             return False
         held = []
         try:
-            if log is not self._wal or not log.has_room(size, self._capacity):
-                return False
+            size = 0
             for change in changes:
-                if not change.log.lock.acquire(blocking=False):  # somebody reads the session
+                lock = change.log.lock
+                if change.creates or not lock.acquire(blocking=False):  # somebody reads the session
                     return False
-                held.append(change.log.lock)
+                held.append(lock)
+                size += len(change.data) + _MOST_AROUND
+            if size > _LARGEST_AT_ONCE or log is not self._wal or not log.has_room(size, self._capacity):
+                return False
             self._commit(changes, JUST_NOW, mend=False)  # mending could take long
         finally:
             for lock in held:
@@ -311,6 +313,4 @@ class Journal:
 
 def _room_for(changes: Sequence[Change[Any]]) -> int:
     """Return how many bytes the records of changes take at most."""
-    return sum([len(change.data) for change in changes]) + len(changes) * (
-        wal.HEAD_SIZE + wal.ALIGNMENT + 2 * MAX_NAME_BYTES
-    )
+    return sum([len(change.data) for change in changes]) + len(changes) * _MOST_AROUND

@@ -69,19 +69,24 @@ class SessionLog(LogContent):
         key = append.idempotency_key
         if not append.messages or (key is not None and key in index.turns):
             return self._record(index)
-        timestamp = moment[1]
-        lines = [] if index.session is not None else [self._adoption(index)]
+        timestamp, messages = moment[1], append.messages
         parent_id, _, chain = index.tip()
-        count = len(append.messages)
-        alone = count == 1 and key is None  # else the id is that of the turn
+        size, position_at = index.size, index.position_at
+        lines: list[bytes] = []
+        left = len(messages)
+        alone = left == 1 and key is None  # else the id is that of the turn
+        if index.session is None:
+            lines.append(self._adoption(index))
         if not alone:
-            lines.append(formats.turn_entry(append.id, parent_id, timestamp, count, key))
-        size, position_at = index.size + (_size(lines) if lines else 0), index.position_at
+            lines.append(formats.turn_entry(append.id, parent_id, timestamp, left, key))
+        if lines:
+            size += _size(lines)
         added: list[tuple[str, int, int, str]] = []
-        for number, message in enumerate(append.messages, 1):
-            if number == count and size - position_at >= tail.SPACING and index.session is not None:
+        for message in messages:
+            left -= 1
+            if not left and size - position_at >= tail.SPACING and index.session is not None:
                 position_at = size
-                position = index.position().after(count - 1, chain)
+                position = index.position().after(len(added), chain)
                 lines.append(positions.position_entry(new_id(), parent_id, timestamp, position))
                 size += len(lines[-1]) + 1
             entry_id = append.id if alone else new_id()
@@ -91,10 +96,17 @@ class SessionLog(LogContent):
             begin, size = size, size + len(line) + 1
             added.append((entry_id, begin, size, chain))
             parent_id = entry_id
-        change = NewMessages(self, index.size, _joined(lines), self._stamp is None)
-        change.append, change.index, change.moment = append, index, moment[0]
-        change.added, change.position_at = added, position_at
-        return change
+        return NewMessages(
+            self,
+            index.size,
+            _joined(lines),
+            self._stamp is None,
+            append=append,
+            index=index,
+            moment=moment[0],
+            added=added,
+            position_at=position_at,
+        )
 
     def appended(self, change: NewMessages) -> SessionRecord:
         """Take note of messages that are in the file now, and return the session."""
@@ -102,15 +114,16 @@ class SessionLog(LogContent):
         self._index = index
         if index.session is None:
             self._adopt(index)
-        first_node, leaf_before = index.node_count, index.leaf
+        recent = self.recent.get(self.key, index)
+        if recent is not None and recent.place != index.leaf:
+            recent = None
+        if append.idempotency_key is not None:
+            index.turns[append.idempotency_key] = (index.node_count, len(append.messages))
         size = change.begin + len(change.data)
         index.appended(change.added, change.moment, size)
-        recent = self.recent.get(self.key, index)
-        if recent is not None and recent.place == leaf_before:  # the next turn need not read them
+        if recent is not None:  # the next turn need not read them
             recent.add(append.messages, index.leaf, size - change.begin)
             self.recent.keep(self.key, recent)
-        if append.idempotency_key is not None:
-            index.turns[append.idempotency_key] = (first_node, len(append.messages))
         index.position_at = change.position_at
         return self._record(index)
 
@@ -238,22 +251,24 @@ class SessionLog(LogContent):
         with self.lock:
             if self.gone:
                 raise SessionNotFoundError
-            creates = change.creates
-            if self._index.size != change.begin and not creates:
+            begin, data = change.begin, change.data
+            if change.creates:
+                fd = self._writable(creates=True)
+            elif self._index.size != begin:
                 raise StorageError(_TWO_WRITERS)
-            fd = self._fd if not creates else None
-            if fd is None:
-                fd = self._writable(creates=creates)
-            size, earliest = change.begin + len(change.data), earliest_time()
+            elif self._fd is None:
+                fd = self._writable(creates=False)
+            else:
+                fd = self._fd
+            earliest = earliest_time()
             try:
-                paths.write_all(fd, change.data)
+                paths.write_all(fd, data)
             except OSError:
-                self._undo(fd, change.begin, creates=creates)
+                self._undo(fd, begin, creates=change.creates)
                 raise
-            latest = time.time_ns()
             known, self._stamp = self._stamp, None
             inode = 0 if known is None else known.inode
-            left = self._left(fd, Written(inode, size, earliest, latest), moment)
+            left = self._left(fd, Written(inode, begin + len(data), earliest, time.time_ns()), moment)
             result = change.finish()
             self._stamp = left
             return result
@@ -295,7 +310,7 @@ class SessionLog(LogContent):
                 paths.truncate(fd, size, durable=self._durable)
 
     def _change(self, lines: list[bytes], finish: Callable[[], R]) -> Change[R]:
-        return OtherChange(self, self._index.size, _joined(lines), self._stamp is None, finish)
+        return OtherChange(self, self._index.size, _joined(lines), self._stamp is None, note=finish)
 
     def delete(self) -> None:
         """Remove the log. What is beside it is the store's business."""
