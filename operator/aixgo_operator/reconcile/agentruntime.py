@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -39,7 +39,7 @@ from aixgo_operator.reconcile.observe import (
 from aixgo_operator.reconcile.pace import next_look
 from aixgo_operator.reconcile.referenced import secret_data
 from aixgo_operator.reconcile.refusals import tell_refusals
-from aixgo_operator.reconcile.status import condition, is_on_the_way, is_ready, is_untold
+from aixgo_operator.reconcile.status import condition, is_on_its_way, is_ready
 from aixgo_operator.reconcile.sync import sync_pods
 from aixgo_operator.reconcile.workqueue import Requeue
 from aixgo_operator.render.manifests import render_runtime
@@ -57,9 +57,6 @@ if TYPE_CHECKING:
     from aixgo_operator.reconcile.context import Context
 
 log = logging.getLogger(__name__)
-
-#: How long a start may take that is told only when it is over, or when there is trouble.
-_ORDINARY_START: Final = timedelta(seconds=10)
 
 
 @dataclass(slots=True)
@@ -119,7 +116,7 @@ async def reconcile_runtime(context: Context, key: Key) -> Requeue:
     await tell_refusals(context, resolved, observation)
     if applied.refused:
         observation = replace(observation, reconcile_error=describe(*applied.refused), stuck=True)
-    settled = await _conclude(context, manifest, resolved, observation, patient=_is_patient(context, key))
+    settled = await _conclude(context, manifest, resolved, observation)
     if applied.refused:
         raise applied.refused[0]  # told already; the queue tries again with growing pauses
     return _requeue(context, key, settled=settled and not applied.waiting, due=certificates.due)
@@ -289,20 +286,13 @@ async def _observe(
 
 
 async def _conclude(
-    context: Context,
-    manifest: Manifest,
-    resolved: ResolvedRuntime,
-    observation: RuntimeObservation,
-    *,
-    patient: bool = False,
+    context: Context, manifest: Manifest, resolved: ResolvedRuntime, observation: RuntimeObservation
 ) -> bool:
-    """Write the statuses; tell whether everything is as it should be.
-
-    ``patient``: what is just on its way keeps the default status, which says Pending, until next time.
-    """
+    """Write the statuses; tell whether everything is as it should be."""
     now, settings = context.now(), context.settings
     runtime = resolved.runtime
-    patient = patient and not resolved.held and not troubles(observation.pods)
+    waited = now - context.unsettled.get(Key(KIND_AGENT_RUNTIME, runtime.namespace, runtime.name), now)
+    trouble = resolved.held or observation.reconcile_error is not None or bool(troubles(observation.pods))
     # The agents first: a runtime that says it is done has agents that say so too.
     settled = True
     for item in resolved.agents:
@@ -312,12 +302,12 @@ async def _conclude(
         verdict = agent_status(
             item, resolved, observation, settings, previous=agent.get("status") or {}, now=now
         )
-        if not (patient and is_untold(agent) and is_on_the_way(verdict)):
+        if not is_on_its_way(agent, verdict, trouble=trouble, waited=waited):
             await context.status.write(agent, verdict)
         settled = settled and (is_ready(verdict) or item.config is None)
     current = context.cache.get((KIND_AGENT_RUNTIME, runtime.namespace, runtime.name)) or manifest
     status = runtime_status(resolved, observation, settings, previous=current.get("status") or {}, now=now)
-    if not (patient and is_untold(current) and is_on_the_way(status)):
+    if not is_on_its_way(current, status, trouble=trouble, waited=waited):
         await context.status.write(current, status)
     if runtime.spec.session_backend_ref is not None:
         _tell_backend(context, runtime, observation)
@@ -335,12 +325,6 @@ def _tell_backend(context: Context, runtime: AgentRuntime, observation: RuntimeO
         return
     if any(pod.statusz is not None for pod in observation.pods):
         context.enqueue(Key(KIND_SESSION_BACKEND, *backend), context.settings.probe_interval_seconds)
-
-
-def _is_patient(context: Context, key: Key) -> bool:
-    """Whether an ordinary start may still be under way: nobody needs to hear of every step of it."""
-    since = context.unsettled.get(key)
-    return since is None or context.now() - since < _ORDINARY_START
 
 
 def _requeue(context: Context, key: Key, *, settled: bool, due: datetime | None) -> Requeue:

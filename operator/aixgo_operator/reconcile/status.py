@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from aixgo_operator.api.base import describe_errors
@@ -33,6 +34,8 @@ _ON_THE_WAY: Final = frozenset(
         Reason.NOT_READY,
     }
 )
+#: How long a start may take that is told only when it is over.
+_ORDINARY_START: Final = timedelta(seconds=10)
 
 
 class StatusWriter:
@@ -124,9 +127,19 @@ def is_ready(status: Mapping[str, Any]) -> bool:
     return ready(status).get("status") == ConditionStatus.TRUE
 
 
-def is_on_the_way(status: Mapping[str, Any]) -> bool:
-    """Whether Ready does not hold only because it takes its time."""
-    return not is_ready(status) and ready(status).get("reason") in _ON_THE_WAY
+def is_on_its_way(stored: Manifest, status: Mapping[str, Any], *, trouble: bool, waited: timedelta) -> bool:
+    """Whether an object needs no word yet: it just starts, as all do, and will be ready in a moment.
+
+    So long it keeps the status that every new object has, which says Pending. ``trouble``: something is wrong
+    with its runtime; ``waited``: how long that has not been as wanted.
+    """
+    return (
+        is_untold(stored)
+        and not is_ready(status)
+        and ready(status).get("reason") in _ON_THE_WAY
+        and not trouble
+        and waited < _ORDINARY_START
+    )
 
 
 def transition(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, str, str] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from aixgo_operator.kube.resources import SECRETS, Resource
 from aixgo_operator.reconcile.cache import Cache
 from aixgo_operator.reconcile.referenced import ReferencedObjects
-from aixgo_operator.reconcile.status import StatusWriter
+from aixgo_operator.reconcile.status import StatusWriter, is_on_its_way
 
 DEFAULT = {"conditions": [{"type": "Ready", "status": "Unknown", "reason": "Pending", "message": ""}]}
 
@@ -107,3 +107,30 @@ async def test_an_agent_that_is_ready_at_the_first_look_is_no_event(
         {"apiVersion": "aixgo.dev/v1alpha1", "kind": kind, "metadata": metadata, "status": before}, after
     )
     assert client.events == events
+
+
+@pytest.mark.parametrize(
+    ("stored", "status", "trouble", "seconds", "silent"),
+    [
+        # An ordinary start: every step of it is one that passes by itself.
+        (DEFAULT, told("False", "Pending"), False, 0, True),
+        (DEFAULT, told("False", "Rolling"), False, 9, True),
+        (DEFAULT, told("Unknown", "NotReady"), False, 9, True),
+        # It is over, it takes long, something is wrong with the runtime, or only a person can help.
+        (DEFAULT, told("True", "Ready"), False, 0, False),
+        (DEFAULT, told("False", "Rolling"), False, 10, False),
+        (DEFAULT, told("False", "Rolling"), True, 0, False),
+        (DEFAULT, told("False", "SecretNotFound"), False, 0, False),
+        (DEFAULT, told("False", "Suspended"), False, 0, False),
+        # Who was told of a state is told of the next.
+        (told("False", "SecretNotFound"), told("False", "Pending"), False, 0, False),
+        (told("True", "Ready"), told("False", "Rolling"), False, 0, False),
+        # Nothing is stored before the API server has written its default.
+        ({}, told("False", "Rolling"), False, 0, True),
+    ],
+)
+def test_an_ordinary_start_is_told_when_it_is_over(
+    stored: dict[str, Any], status: dict[str, Any], trouble: bool, seconds: int, silent: bool
+) -> None:
+    waited = timedelta(seconds=seconds)
+    assert is_on_its_way({"status": stored}, status, trouble=trouble, waited=waited) is silent
