@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+#: So many durations are counted together.
+_FRESH: Final = 256
 
 
 class Counts:
@@ -39,19 +42,39 @@ class Durations:
         """Make the histogram. ``bounds`` are the upper ends of its buckets, in order; +Inf is added."""
         self.name, self.text, self.labels = name, text, tuple(labels)
         self.bounds = tuple(bounds)
-        #: How many durations are in each bucket, not cumulated, by the values of the labels.
-        self.counts: dict[tuple[str, ...], list[int]] = {}
-        #: Their sums in seconds.
-        self.sums: dict[tuple[str, ...], float] = {}
+        self._counts: dict[tuple[str, ...], list[int]] = {}
+        self._sums: dict[tuple[str, ...], float] = {}
+        #: What was recorded and not counted yet. Counted together it costs a third.
+        self._fresh: list[tuple[float, tuple[str, ...]]] = []
 
     def observe(self, seconds: float, *values: str) -> None:
         """Record a duration, with these values of the labels."""
-        counts = self.counts.get(values)
-        if counts is None:
-            counts = self.counts[values] = [0] * (len(self.bounds) + 1)
-            self.sums[values] = 0.0
-        counts[bisect_left(self.bounds, seconds)] += 1
-        self.sums[values] += seconds
+        fresh = self._fresh
+        fresh.append((seconds, values))
+        if len(fresh) >= _FRESH:
+            self._count()
+
+    @property
+    def counts(self) -> dict[tuple[str, ...], list[int]]:
+        """How many durations are in each bucket, not cumulated, by the values of the labels."""
+        self._count()
+        return self._counts
+
+    @property
+    def sums(self) -> dict[tuple[str, ...], float]:
+        """The sums of the durations in seconds, by the values of the labels."""
+        self._count()
+        return self._sums
+
+    def _count(self) -> None:
+        fresh, self._fresh = self._fresh, []
+        for seconds, values in fresh:
+            counts = self._counts.get(values)
+            if counts is None:
+                counts = self._counts[values] = [0] * (len(self.bounds) + 1)
+                self._sums[values] = 0.0
+            counts[bisect_left(self.bounds, seconds)] += 1
+            self._sums[values] += seconds
 
 
 class Readings:

@@ -92,11 +92,6 @@ def execute_response(result: TurnResult) -> pb.ExecuteResponse:
     return response
 
 
-def seconds_allowed(remaining: float | None, timeout: float) -> float:
-    """Return the seconds that a call may take: the caller's deadline, capped by the agent's timeout."""
-    return timeout if remaining is None else min(remaining, timeout)
-
-
 def waiting_time(wanted: str, remaining: float | None) -> float | None:
     """Return the seconds that a message may wait for room. None: as long as the channel allows."""
     limits = []

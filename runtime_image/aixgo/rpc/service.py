@@ -27,7 +27,6 @@ from aixgo.rpc.requests import (
     check_agent_name,
     execute_response,
     listen_response,
-    seconds_allowed,
     turn_request,
     waiting_time,
 )
@@ -194,22 +193,28 @@ class AgentService(pb_grpc.AgentServiceServicer):
         metadata: Metadata = context.invocation_metadata() or ()  # type: ignore[assignment]
         chain = chain_of(metadata)
         try:
-            with self._span(method, name, metadata), self._gate.admit():
-                async with self._agents.use(name) as callee:
-                    config = callee.config
-                    outer = current_call()  # knows the place that the call may have been given just now
-                    if chain or outer is not NO_CALL:
-                        outer = CallContext(chain, None, outer.places)
-                    seconds = seconds_allowed(context.time_remaining(), config.timeout_seconds)
-                    with self._calls.call(name, seconds, outer) as call:
-                        if not turn.session_id or turn.callers_history is not None:
-                            result = await self._stateless.run(callee.agent, turn, config.session, emit)
-                        else:
-                            with self._sessions.borrow() as manager:
-                                result = await self._runner(manager).run(
-                                    callee.agent, turn, config.session, emit, call.commit
-                                )
-                    return execute_response(result)
+            with self._span(method, name, metadata):
+                entered = self._gate.enter()
+                try:
+                    async with self._agents.use(name) as callee:
+                        config = callee.config
+                        outer = current_call()  # knows the place that the call may have been given just now
+                        if chain or outer is not NO_CALL:
+                            outer = CallContext(chain, None, outer.places)
+                        seconds, remaining = float(config.timeout_seconds), context.time_remaining()
+                        if remaining is not None and remaining < seconds:
+                            seconds = remaining
+                        with self._calls.call(name, seconds, outer) as call:
+                            if not turn.session_id or turn.callers_history is not None:
+                                result = await self._stateless.run(callee.agent, turn, config.session, emit)
+                            else:
+                                with self._sessions.borrow() as manager:
+                                    result = await self._runner(manager).run(
+                                        callee.agent, turn, config.session, emit, call.commit
+                                    )
+                        return execute_response(result)
+                finally:
+                    self._gate.leave(entered)
         except StorageError:
             self._sessions.look_now()
             raise

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from aixgo.runtime.errors import CallLoopError
 
@@ -17,7 +19,7 @@ CALLER_CHAIN: Final = "aixgo-caller-chain"
 MAX_CHAIN: Final = 16
 
 
-class CallContext(NamedTuple):
+class CallContext(msgspec.Struct, frozen=True):
     """The call that the present task works on."""
 
     #: The agents that are waiting for this call, the first one first.

@@ -25,7 +25,8 @@ class Deadlines:
         #: The blocks that are running, those without an end too.
         self.open: set[Deadline] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._next = 0.0
+        #: When they are looked at next, by the monotonic clock; ``math.inf``: not at all.
+        self.next = math.inf
         #: Asking for it is a system call.
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -43,17 +44,18 @@ class Deadlines:
         return Deadline(self, seconds)
 
     def arm(self, when: float) -> None:
-        """Look at the deadlines when this moment comes, unless that is never or they are looked at before."""
-        if when == math.inf or (self._timer is not None and when >= self._next):
+        """Look at the deadlines when this moment comes, unless they are looked at before."""
+        if when >= self.next:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._next = when
+        self.next = when
         self._timer = self.loop.call_later(max(0.0, when - time.monotonic()), self._look)
 
     def _look(self) -> None:
         self._timer = None
-        now = max(time.monotonic(), self._next)  # a timer may be early by its resolution
+        now = max(time.monotonic(), self.next)  # a timer may be early by its resolution
+        self.next = math.inf
         for deadline in [each for each in self.open if each.when <= now]:
             deadline.disarm()
             deadline.expire()
@@ -72,13 +74,15 @@ class Deadline:
         self.when = time.monotonic() + seconds
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task(self._deadlines.loop)
+        deadlines = self._deadlines
+        task = asyncio.current_task(deadlines.loop)
         if task is None:
             raise RuntimeError("a deadline needs a task")
         self._task = task
         self._cancelling = task.cancelling()
-        self._deadlines.open.add(self)
-        self._deadlines.arm(self.when)
+        deadlines.open.add(self)
+        if self.when < deadlines.next:
+            deadlines.arm(self.when)
         return self
 
     def __exit__(

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from aixgo.observability.metrics import MetricsCollector, NoMetrics
 from aixgo.runtime.errors import DrainingError, TooManyCallsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: Weight of the newest call in the running mean of durations.
 SMOOTHING = 0.2
@@ -29,45 +34,42 @@ class CallGate:
         self.idle = asyncio.Event()
         self.idle.set()
 
-    def admit(self) -> Admission:
-        """Let one call in for the time of the block.
+    def enter(self) -> float:
+        """Let one call in until :meth:`leave`, and return the moment, by the monotonic clock.
 
-        Raises (on entering):
+        Raises:
             DrainingError: no new calls are taken any more.
             TooManyCallsError: the limit is reached; it says when a try may succeed.
         """
-        return Admission(self)
+        inside = self.in_flight
+        if self.draining:
+            raise DrainingError
+        if 0 < self.max_concurrent <= inside:
+            hint = min(max(self.mean_seconds, SHORTEST_RETRY), LONGEST_RETRY)
+            raise TooManyCallsError(self.max_concurrent, hint)
+        if not inside:
+            self.idle.clear()
+        self.in_flight = inside + 1
+        self.metrics.calls_in_flight(inside + 1)
+        return time.monotonic()
+
+    def leave(self, entered: float) -> None:
+        """Let a call out that came in at ``entered``."""
+        self.mean_seconds += SMOOTHING * (time.monotonic() - entered - self.mean_seconds)
+        self.in_flight = inside = self.in_flight - 1
+        self.metrics.calls_in_flight(inside)
+        if not inside:
+            self.idle.set()
+
+    @contextmanager
+    def admit(self) -> Iterator[None]:
+        """Let one call in for the time of the block. Raises as :meth:`enter`."""
+        entered = self.enter()
+        try:
+            yield
+        finally:
+            self.leave(entered)
 
     async def wait_idle(self) -> None:
         """Wait until no call is running."""
         await self.idle.wait()
-
-
-class Admission:
-    """The stay of one call inside a gate, as a block."""
-
-    __slots__ = ("_began", "_gate")
-
-    def __init__(self, gate: CallGate) -> None:
-        self._gate = gate
-
-    def __enter__(self) -> None:
-        gate = self._gate
-        if gate.draining:
-            raise DrainingError
-        if 0 < gate.max_concurrent <= gate.in_flight:
-            hint = min(max(gate.mean_seconds, SHORTEST_RETRY), LONGEST_RETRY)
-            raise TooManyCallsError(gate.max_concurrent, hint)
-        if not gate.in_flight:
-            gate.idle.clear()
-        gate.in_flight += 1
-        gate.metrics.calls_in_flight(gate.in_flight)
-        self._began = time.monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        gate = self._gate
-        gate.mean_seconds += SMOOTHING * (time.monotonic() - self._began - gate.mean_seconds)
-        gate.in_flight -= 1
-        gate.metrics.calls_in_flight(gate.in_flight)
-        if not gate.in_flight:
-            gate.idle.set()

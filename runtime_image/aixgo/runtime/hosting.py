@@ -29,6 +29,8 @@ class RunningAgent:
         self.name = name
         self.agent = agent
         self._task: asyncio.Task[None] | None = None
+        #: What ended the agent's task, by its type; None if nothing did.
+        self.failure: str | None = None
 
     def bind(self, mailbox: Mailbox) -> None:
         """Give the agent its channels, if it wants them. To be called before :meth:`start`."""
@@ -47,6 +49,7 @@ class RunningAgent:
         task = self._task = asyncio.create_task(
             self.agent.start(), name=f"agent {self.name}", context=Context()
         )
+        task.add_done_callback(self._ended)
         try:
             async with asyncio.timeout(timeout):
                 if always_ready:
@@ -60,20 +63,15 @@ class RunningAgent:
         if task.done():
             task.result()
 
-    @property
-    def failure(self) -> str | None:
-        """What ended the agent's task after it was ready, by its type; None if nothing did."""
-        task = self._task
-        if task is None or not task.done() or task.cancelled():
-            return None
-        error = task.exception()
-        return None if error is None else type(error).__name__
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        self.failure = None if error is None else type(error).__name__
 
     @property
     def why_not_ready(self) -> str | None:
         """Why the agent does not answer calls now; None if it does."""
-        if self._task is not None and self._task.done() and (failure := self.failure) is not None:
-            return f"the agent ended with {failure}"
+        if self.failure is not None:
+            return f"the agent ended with {self.failure}"
         return None if is_ready(self.agent) else "the agent says that it is not ready"
 
     async def stop(self) -> None:

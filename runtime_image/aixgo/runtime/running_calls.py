@@ -29,19 +29,20 @@ class RunningCall(Deadline):
     __slots__ = ("_calls", "_commits", "_context", "_ended", "_seconds", "_token")
 
     def __init__(self, calls: RunningCalls, agent: str, seconds: float | None, outer: CallContext) -> None:
-        chain, end, places = outer
+        chain, end = outer.chain, outer.deadline
         if chain:
             outer.check_chain()
-        now = time.monotonic()
-        if seconds is not None and (end is None or now + seconds < end):
-            end = now + seconds
-        elif end is not None:
-            seconds = max(0.0, end - now)
+        if seconds is not None or end is not None:
+            now = time.monotonic()
+            if seconds is not None and (end is None or now + seconds < end):
+                end = now + seconds
+            elif end is not None:
+                seconds = max(0.0, end - now)
         self._deadlines = calls.deadlines
         self._expired = False
         self.when = math.inf if end is None else end
         self._calls = calls
-        self._context = CallContext((*chain, agent), end, places)
+        self._context = CallContext((*chain, agent), end, outer.places)
         self._seconds = seconds
         self._commits = self._ended = False
         self._token: Token[CallContext]

@@ -41,7 +41,8 @@ class Shared(Generic[T]):
     def give_back(self) -> None:
         """End one use."""
         self._borrowers -= 1
-        self._close_if_unused()
+        if self._retired:
+            self._close_if_unused()
 
     def retire(self) -> None:
         """Close the value as soon as nobody uses it."""

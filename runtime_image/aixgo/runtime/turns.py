@@ -111,11 +111,6 @@ class _Work(msgspec.Struct, frozen=True):
     before_commit: Callable[[], None] | None
     watch: _Watch
 
-    def committing(self) -> None:
-        """Say that only the commit is left."""
-        if self.before_commit is not None:
-            self.before_commit()
-
 
 @dataclass(frozen=True, slots=True)
 class TurnRunner:
@@ -228,20 +223,21 @@ class TurnRunner:
         session = sessions.recent(session_id)
         if session is None:
             session = await self._counted("get", sessions.get(session_id))
-        _check_owner(session, request)
         describe_call(session_id=session_id)
         turn = session.turn(idempotency_key=request.idempotency_key or None)
         # Step by step and not as a block, whose ends are two coroutines.
         if not turn.begin_at_once():
+            _check_owner(session, request)  # others' callers do not wait for the turn
             await turn.begin()
         try:
-            _check_owner(session, request)  # of a session that was deleted and made anew
+            _check_owner(session, request)  # it may have been deleted and made anew
             if turn.replayed is not None:
                 return TurnResult(turn.replayed[-1], session_id, session.version)
             view = SessionView(session, work.settings.history_limit, turn)
             output = await self._invoke(work, view)
             turn.add((request.input, *view.appended, output))
-            work.committing()
+            if work.before_commit is not None:
+                work.before_commit()
             if not turn.commit_at_once():
                 await turn.commit()
         finally:
@@ -275,7 +271,8 @@ class TurnRunner:
         view = SessionView(session, work.settings.history_limit)
         output = await self._invoke(work, view)
         messages = [work.request.input, *view.appended, output]
-        work.committing()
+        if work.before_commit is not None:
+            work.before_commit()
         if key is None:
             await session.append_messages(messages, expected_version=version)
         else:

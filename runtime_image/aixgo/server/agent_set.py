@@ -74,7 +74,7 @@ class HostedAgent:
 
     def why_not_ready(self) -> str | None:
         """Why the agent does not answer calls now; None if it does."""
-        if self.suspended:
+        if self.wanted.operating_mode == "Suspended":
             return "suspended"
         if self.served is None:
             return self.load_error or "loading"
@@ -279,10 +279,11 @@ class _Use:
         if hosted is None:
             raise AgentNotFoundError(self._name)
         why = hosted.why_not_ready()
-        if why is not None or hosted.served is None:
+        served = hosted.served
+        if why is not None or served is None:
             raise AgentNotReadyError(self._name, why or "")
-        self._shared = hosted.served
-        return self._shared.take().callee
+        self._shared = served
+        return served.take().callee
 
     async def __aexit__(self, *_: object) -> None:
         self._shared.give_back()

@@ -38,8 +38,11 @@ class LogContent(LogReader):
             None if more than ``most`` bytes would have to be read, or the whole log.
         """
         index = self._index
-        wanted = index.message_count if limit is None else min(limit, index.message_count)
+        count = index.message_count
+        wanted = count if limit is None else min(limit, count)
         if not wanted:
+            if not count:  # what follows is known from its beginning
+                self.recent.keep(self.key, Recent(index, index.leaf))
             return []
         recent = self.recent.get(self.key, index)
         if recent is not None and self._followed(recent, index, wanted, most):

@@ -68,6 +68,8 @@ class LogReader:
         self._fd: int | None = None
         #: What a record of the session begins with, as this object of the log says.
         self._identity: _Identity | None = None
+        #: The last record of the session, and the ``session`` object of the log that it was made of.
+        self._known: tuple[Mapping[str, Any] | None, SessionRecord] | None = None
 
     @property
     def _name(self) -> str:
@@ -258,6 +260,13 @@ class LogReader:
             self.lock.release()
 
     def _record(self, index: LogIndex) -> SessionRecord:
+        known, session = self._known, index.session
+        # Every message and every restore gives the session another version.
+        if known is None or session is None or known[0] is not session or known[1].version != index.version:
+            known = self._known = (session, self._made_record(index))
+        return known[1]
+
+    def _made_record(self, index: LogIndex) -> SessionRecord:
         session = index.session if index.session is not None else self._legacy
         known = self._identity
         if known is None or known.session is not session:
