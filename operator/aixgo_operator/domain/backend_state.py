@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from aixgo_operator.api.constants import ConditionType, Reason
+from aixgo_operator.api.constants import ANNOTATION_FORCE_DELETE, ConditionType, Reason
+from aixgo_operator.domain import naming
 from aixgo_operator.domain.conditions import (
     Verdict,
     accepted,
@@ -35,6 +37,17 @@ IN_USE = ConditionType.IN_USE
 #: What the CRD allows.
 MAX_CONSUMER_NAMES: Final = 64
 
+#: How long the deletion of sessions may take before somebody should look why. It goes on all the same.
+PURGE_DEADLINE: Final = timedelta(minutes=10)
+#: How a deletion that waits for sessions is ended without them.
+_FORCE: Final = f"annotation {ANNOTATION_FORCE_DELETE}=true deletes the SessionBackend and keeps its sessions"
+#: What to look at when a Redis of the user's own cannot be used.
+_ADVICE: Final = {
+    Reason.DIAL_FAILED: "check spec.redis.addresses, and whether NetworkPolicies let the operator out",
+    Reason.TLS_HANDSHAKE_FAILED: "check spec.redis.tls",
+    Reason.AUTH_FAILED: "check spec.redis.auth",
+}
+
 
 def backend_status(
     resolved: ResolvedBackend,
@@ -51,15 +64,16 @@ def backend_status(
     if backend.spec.type == "File":
         state = [_mounted(observation), *_FILE]
     else:
-        state = [_reachable(observation), *_safety(observation.probe)]
+        state = [_reachable(resolved, observation), *_safety(observation.probe)]
     verdicts = [
         accepted(resolved.problems),
         resolved_refs(resolved.problems),
         *state,
         _in_use(resolved, names),
     ]
-    ready = _ready(resolved, observation, verdicts)
-    trouble = observation.reconcile_error or observation.purge_error
+    purge = _purge_trouble(resolved, observation, now)
+    ready = _purging(purge) if observation.purging else _ready(resolved, observation, verdicts)
+    trouble = observation.reconcile_error or purge
     if trouble is not None:
         verdicts.append(degraded(Reason.RECONCILE_ERROR, trouble))
     stalled = not verdicts[0].holds or observation.stuck
@@ -81,15 +95,52 @@ def backend_status(
     return status
 
 
-def _reachable(observation: BackendObservation) -> Verdict:
+def _purge_trouble(resolved: ResolvedBackend, observation: BackendObservation, now: datetime) -> str | None:
+    """Return why the sessions of a backend that is being deleted are still there, and what to do about it."""
+    backend = resolved.backend
+    if observation.purge_error is not None:
+        return f"the sessions cannot be deleted: {observation.purge_error}. The deletion waits; {_FORCE}"
+    asked = backend.metadata.deletion_timestamp
+    if not observation.purging or asked is None or now - asked < PURGE_DEADLINE:
+        return None
+    minutes = PURGE_DEADLINE // timedelta(minutes=1)
+    return (
+        f"after {minutes} minutes there are still keys that begin with {backend.spec.key_prefix}: does"
+        f" somebody go on writing them? They are deleted further; {_FORCE}"
+    )
+
+
+def _purging(trouble: str | None) -> Verdict:
+    """Return the condition Ready while sessions are deleted."""
+    if trouble is not None:
+        return false(ConditionType.READY, Reason.RECONCILE_ERROR, trouble)
+    return false(
+        ConditionType.READY, Reason.PENDING, "the backend is being deleted, and its sessions with it"
+    )
+
+
+def _reachable(resolved: ResolvedBackend, observation: BackendObservation) -> Verdict:
     """Return the condition Reachable of a Redis."""
     probe, pods = observation.probe, troubles(observation.pods)
+    redis = resolved.backend.spec.redis
+    own = redis is not None and redis.managed is None
     if probe is None:
-        return unknown(REACHABLE, Reason.NOT_PROBED, pods or "not looked at yet")
+        text = "not looked at yet"
+        if observation.purging:
+            text = "the backend is being deleted"
+        elif not own and not observation.pods and not resolved.held:
+            name = naming.redis_workload(resolved.backend.name)
+            text = (
+                f"Redis has no pod yet: if none comes, kubectl describe statefulset {name} says why (a quota,"
+                " a LimitRange, pod security)"
+            )
+        return unknown(REACHABLE, Reason.NOT_PROBED, pods or text)
     if probe.failure is not None:
         failed = from_problems(REACHABLE, [probe.failure])
         if failed is not None:
-            return false(REACHABLE, failed.reason, f"{failed.message}; {pods}" if pods else failed.message)
+            advice = _ADVICE.get(failed.reason) if own else None
+            parts = (failed.message, pods, advice)
+            return false(REACHABLE, failed.reason, "; ".join(part for part in parts if part))
     return true(REACHABLE, Reason.CONNECTED, "Redis answers")
 
 

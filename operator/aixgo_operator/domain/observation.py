@@ -149,7 +149,9 @@ class BackendObservation:
     #: What consumers' pods say of a File backend (``statusz.sessions``): None: nobody uses it yet.
     consumers_ready: bool | None = None
     consumers_error: str | None = None
-    #: Reason in plain words why a purge on deletion is not done yet.
+    #: The backend is being deleted, and its sessions with it.
+    purging: bool = False
+    #: Why that does not go on, in plain words; None: it does.
     purge_error: str | None = None
     #: As of a runtime.
     reconcile_error: str | None = None

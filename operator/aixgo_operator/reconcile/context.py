@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from aixgo_operator.domain.snapshot import ObjectKey
     from aixgo_operator.kube.apply import Applier
     from aixgo_operator.kube.client import KubeClient
-    from aixgo_operator.probe.redis_info import BackendProber
+    from aixgo_operator.probe.redis_info import BackendProber, RedisEndpoint
     from aixgo_operator.probe.statusz import PodProber
     from aixgo_operator.reconcile.cache import Cache
     from aixgo_operator.reconcile.certificates import CertificateKeeper
@@ -48,6 +48,8 @@ class Context:
     seen: dict[ObjectKey, RuntimeObservation] = field(default_factory=dict)
     #: SHA-256 of the certificate that each managed Redis showed last.
     redis_shows: dict[ObjectKey, str] = field(default_factory=dict)
+    #: How each Redis of the users' own was reached last: to purge it when its Secrets went first.
+    endpoints: dict[ObjectKey, RedisEndpoint] = field(default_factory=dict)
     #: Certificate that was last seen in a Secret that somebody else fills, and since when.
     certificate_since: dict[ObjectKey, tuple[str, datetime]] = field(default_factory=dict)
     #: Held together by those who write certificates, and alone by who changes their authority.

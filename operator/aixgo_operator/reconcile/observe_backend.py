@@ -88,8 +88,10 @@ async def _probe(
     found = endpoint(resolved, snapshot)
     if found is None:
         return None
-    probe = await context.backends.probe(found)
     key = (resolved.backend.namespace, resolved.backend.name)
+    if redis.managed is None:
+        context.endpoints[key] = found
+    probe = await context.backends.probe(found)
     if probe.certificate is None:
         context.redis_shows.pop(key, None)
     else:

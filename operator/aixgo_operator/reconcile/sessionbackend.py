@@ -16,6 +16,7 @@ from aixgo_operator.api.constants import (
 )
 from aixgo_operator.api.v1alpha1 import SessionBackend
 from aixgo_operator.domain import naming
+from aixgo_operator.domain.conditions import resolved_refs
 from aixgo_operator.domain.consent import EVERY_NAMESPACE, allowed_namespaces
 from aixgo_operator.domain.observation import BackendObservation
 from aixgo_operator.domain.redis_users import key_prefix
@@ -47,6 +48,8 @@ log = logging.getLogger(__name__)
 
 #: Keys that one purge step deletes before the backend's status is written again.
 PURGE_STEP: Final = 10_000
+#: Seconds between two steps: others that wait for a worker come first.
+_NEXT_STEP: Final = 0.05
 _PASSWORD_BYTES: Final = 32
 
 
@@ -64,6 +67,7 @@ async def reconcile_backend(context: Context, key: Key) -> Requeue:
     if manifest is None:
         context.attempts.pop(key, None)
         context.redis_shows.pop((key.namespace, key.name), None)
+        context.endpoints.pop((key.namespace, key.name), None)
         return Requeue()
     try:
         backend = context.cache.parse(key)
@@ -222,7 +226,6 @@ async def _delete(
     if FINALIZER_SESSION_PROTECTION not in (manifest["metadata"].get("finalizers") or ()):
         return Requeue()  # gone in a moment, or held by somebody else's finalizer
     annotations = manifest["metadata"].get("annotations") or {}
-    error: str | None = None
     if annotations.get(ANNOTATION_FORCE_DELETE) != "true":
         if resolved.consumers:
             await _conclude(
@@ -230,21 +233,29 @@ async def _delete(
             )
             return Requeue(context.settings.backend_probe_interval_seconds)
         if _purges(resolved):
-            error = await _purge(context, resolved, snapshot)
-    if error is None:
-        await _set_protection(context, manifest, wanted=False)
-        context.attempts.pop(key, None)
-        return Requeue()
-    await _conclude(context, manifest, resolved, BackendObservation(purge_error=error))
-    return Requeue(context.settings.probe_interval_seconds)
+            try:
+                more = await _purge(context, resolved, snapshot)
+            except ProbeError as error:
+                await _conclude(
+                    context, manifest, resolved, BackendObservation(purging=True, purge_error=str(error))
+                )
+                return Requeue(context.settings.probe_interval_seconds)
+            if more:
+                await _conclude(context, manifest, resolved, BackendObservation(purging=True))
+                return Requeue(_NEXT_STEP)
+    await _set_protection(context, manifest, wanted=False)
+    context.attempts.pop(key, None)
+    return Requeue()
 
 
-async def _purge(context: Context, resolved: ResolvedBackend, snapshot: Snapshot) -> str | None:
-    """Delete the next keys; return None when there are no more, else why it is not done."""
-    found = endpoint(resolved, snapshot)
-    if found is None:
-        return "the credentials are not there"
+async def _purge(context: Context, resolved: ResolvedBackend, snapshot: Snapshot) -> bool:
+    """Delete the next keys; tell whether there may be more. Raises ProbeError."""
     backend = resolved.backend
+    # With a namespace its Secrets go in any order: then what the operator knew has to do.
+    found = endpoint(resolved, snapshot) or context.endpoints.get((backend.namespace, backend.name))
+    if found is None:
+        missing = resolved_refs(resolved.problems)
+        raise ProbeError("the credentials are not there" if missing.holds else missing.message)
     namespaces = allowed_namespaces(backend.spec.allowed_consumers, backend.namespace, snapshot.namespaces)
     # Another SessionBackend may use the same Redis and prefix for other namespaces: its keys stay.
     prefixes = (
@@ -252,10 +263,7 @@ async def _purge(context: Context, resolved: ResolvedBackend, snapshot: Snapshot
         if namespaces == EVERY_NAMESPACE
         else [key_prefix(backend.spec.key_prefix, namespace) for namespace in namespaces]
     )
-    try:
-        for prefix in prefixes:
-            if await context.backends.purge(found, prefix, limit=PURGE_STEP) >= PURGE_STEP:
-                return "keys are being deleted"
-    except ProbeError as failure:
-        return str(failure)
-    return None
+    for prefix in prefixes:
+        if await context.backends.purge(found, prefix, limit=PURGE_STEP) >= PURGE_STEP:
+            return True
+    return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +23,7 @@ from aixgo_operator.kube.resources import (
     NAMESPACES,
     OUR_KINDS,
     PODS,
+    SECRETS,
     SESSION_BACKENDS,
     Resource,
 )
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.cluster.control_plane import ControlPlane
+
+    from aixgo_operator.probe.redis_info import RedisEndpoint
 
 pytestmark = pytest.mark.apiserver
 
@@ -247,6 +251,47 @@ async def test_a_purge_waits_for_redis_unless_told_otherwise(
         await until_left(cluster, team, [], "the purge goes on when Redis is back")
         assert await sessions_of(redis, team) == []
         assert len(await sessions_of(redis, other)) == 1
+
+
+async def test_a_purge_that_does_not_end_is_told_and_needs_no_secret_any_more(
+    plane: ControlPlane, cluster: support.Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """O9: with a namespace its Secrets may go first; and somebody may write as fast as keys are deleted."""
+    team = await cluster.namespace("endless")
+    monkeypatch.setattr("aixgo_operator.domain.backend_state.PURGE_DEADLINE", timedelta(seconds=3))
+    where = {
+        "addresses": [f"redis.{team}.svc:6379"],
+        "tls": {"mode": "Disabled"},
+        "auth": {"passwordSecretRef": {"name": "redis", "key": "password"}},
+    }
+    asked: list[tuple[str | None, str]] = []
+    left_over = True
+
+    async def purge(endpoint: RedisEndpoint, prefix: str, *, limit: int) -> int:
+        asked.append((endpoint.password, prefix))
+        return limit if left_over else 0
+
+    async with support.running(plane, cluster, support.settings(team, (team,))) as operator:
+        monkeypatch.setattr(operator.redis, "purge", purge)
+        await cluster.apply(m.secret(team, "redis", password="known"))
+        await cluster.apply(m.managed_redis(team, redis=where, deletionPolicy="Delete"))
+        await cluster.until_condition(SESSION_BACKENDS, team, "sessions", "Ready", "True")
+        await cluster.delete(SECRETS, team, "redis")
+        await cluster.until_condition(SESSION_BACKENDS, team, "sessions", "Ready", "False", "SecretNotFound")
+        await cluster.delete(SESSION_BACKENDS, team, "sessions")
+        told = await cluster.until_condition(SESSION_BACKENDS, team, "sessions", "Ready", "False", "Pending")
+        assert told["message"] == "the backend is being deleted, and its sessions with it"
+        told = await cluster.until_condition(
+            SESSION_BACKENDS, team, "sessions", "Ready", "False", "ReconcileError"
+        )
+        assert "does somebody go on writing them?" in told["message"]
+        assert f"{ANNOTATION_FORCE_DELETE}=true" in told["message"]
+        left_over = False
+        await until_left(cluster, team, [], "it ends when nobody writes any more")
+        assert set(asked) == {("known", f"aixgo:sessions:{team}:")}
+        # A status a word, not one a step.
+        told_in = sum(count for what, count in operator.writes().items() if what.endswith(" sessionbackends"))
+        assert len(asked) > told_in
 
 
 async def test_a_backend_in_use_is_released_by_force(plane: ControlPlane, cluster: support.Cluster) -> None:

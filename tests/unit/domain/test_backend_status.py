@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -83,6 +84,62 @@ def test_a_redis_that_cannot_be_used(reason: Reason) -> None:
     ready = condition(status, "Ready")
     assert ready is not None
     assert ready["message"] == "no luck; pod sessions-redis-0: ImagePullBackOff: not found"
+
+
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        (
+            Reason.DIAL_FAILED,
+            "check spec.redis.addresses, and whether NetworkPolicies let the operator out",
+        ),
+        (Reason.TLS_HANDSHAKE_FAILED, "check spec.redis.tls"),
+        (Reason.AUTH_FAILED, "check spec.redis.auth"),
+    ],
+)
+def test_what_to_look_at_when_a_redis_of_the_users_own_cannot_be_used(reason: Reason, advice: str) -> None:
+    failure = Problem(ConditionType.REACHABLE, reason, "no luck")
+    status = conclude(make_backend(**EXTERNAL), BackendObservation(probe=replace(PROBE, failure=failure)))
+    ready = condition(status, "Ready")
+    assert ready is not None
+    assert ready["message"] == f"no luck; {advice}"
+
+
+def test_a_managed_redis_whose_pod_is_refused() -> None:
+    """A StatefulSet has no condition for a quota: only its Events say so."""
+    ready = condition(conclude(make_backend(), BackendObservation()), "Ready")
+    assert ready is not None
+    assert "kubectl describe statefulset sessions-redis says why (a quota" in ready["message"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "error", "reason", "words"),
+    [
+        (0, None, "Pending", "the backend is being deleted, and its sessions with it"),
+        (599, None, "Pending", "the backend is being deleted, and its sessions with it"),
+        (
+            600,
+            None,
+            "ReconcileError",
+            "after 10 minutes there are still keys that begin with aixgo:sessions:",
+        ),
+        (0, "Redis at r:6379 cannot be reached", "ReconcileError", "Redis at r:6379 cannot be reached"),
+    ],
+)
+def test_a_deletion_that_waits_for_sessions(seconds: int, error: str | None, reason: str, words: str) -> None:
+    backend = make_backend(**EXTERNAL, deletionPolicy="Delete")
+    asked = NOW - timedelta(seconds=seconds)
+    backend = backend.model_copy(
+        update={"metadata": backend.metadata.model_copy(update={"deletion_timestamp": asked})}
+    )
+    status = conclude(backend, BackendObservation(purging=True, purge_error=error))
+    ready = condition(status, "Ready")
+    assert ready is not None
+    assert (ready["status"], ready["reason"]) == ("False", reason)
+    assert words in ready["message"]
+    stuck = reason == "ReconcileError"
+    assert verdict(status, "Degraded") == (("True", "ReconcileError") if stuck else None)
+    assert ("aixgo.dev/force-delete=true" in ready["message"]) is stuck
 
 
 @pytest.mark.parametrize(
