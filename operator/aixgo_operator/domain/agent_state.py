@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aixgo_operator.api.constants import ConditionType, Reason
@@ -47,7 +48,7 @@ def agent_status(
     unready = answering(observation) if observation is not None and not serving else ()
     excuses = [(item, _of(item, agent.name)) for item in unready]
     verdicts = [
-        accepted(resolved.problems),
+        _accepted(resolved, runtime),
         resolved_refs(resolved.problems),
         _loaded(resolved, runtime, said, excuses),
     ]
@@ -85,6 +86,24 @@ def _serves(resolved: ResolvedAgent, status: AgentStatus) -> bool:
     return resolved.config is not None and status.loaded and status.revision == resolved.config.revision
 
 
+def _accepted(resolved: ResolvedAgent, runtime: ResolvedRuntime | None) -> Verdict:
+    """Return the condition Accepted, with a word on what is allowed and seldom meant."""
+    verdict = accepted(resolved.problems)
+    if not verdict.holds or resolved.config is None or runtime is None:
+        return verdict
+    timeout = resolved.agent.spec.timeout_seconds
+    drain = runtime.runtime.spec.update_strategy.drain_timeout_seconds
+    if timeout <= drain:
+        return verdict
+    where = f"{runtime.runtime.namespace}/{runtime.runtime.name}"
+    warning = (
+        f"a call may take spec.timeoutSeconds ({timeout}), but a pod that goes away ends its calls after"
+        f" spec.updateStrategy.drainTimeoutSeconds ({drain}) of AgentRuntime {where}: raise that to keep"
+        " longer calls"
+    )
+    return replace(verdict, message=f"{verdict.message}; {warning}")
+
+
 def _loaded(
     resolved: ResolvedAgent,
     runtime: ResolvedRuntime | None,
@@ -105,7 +124,7 @@ def _loaded(
     if errors:
         return false(LOADED, Reason.LOAD_FAILED, "; ".join(errors))
     if not said:
-        return unknown(LOADED, Reason.PENDING, f"no replica of {where} serves")
+        return unknown(LOADED, Reason.PENDING, f"no replica of {where} serves: its status says why")
     if not behind:
         return true(LOADED, Reason.LOADED, f"every serving replica of {where} has loaded the agent")
     refused = dict.fromkeys(

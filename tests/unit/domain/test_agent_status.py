@@ -186,3 +186,20 @@ def test_other_agents_do_not_matter() -> None:
         "True",
         "Ready",
     )
+
+
+def test_a_call_that_a_stopping_pod_would_cut_is_told_and_works() -> None:
+    def accepted(timeout: int, drain: int) -> str:
+        runtime = make_runtime(updateStrategy={"drainTimeoutSeconds": drain})
+        resolved = resolve(runtime, make_agent(timeoutSeconds=timeout))
+        status = conclude(resolved, healthy(resolved))
+        assert verdict(status, "Ready") == ("True", "Ready")
+        assert verdict(status, "Accepted") == ("True", "Accepted")
+        return message(status, "Accepted")
+
+    assert accepted(timeout=60, drain=60) == "the spec is valid"
+    assert accepted(timeout=61, drain=60) == (
+        "the spec is valid; a call may take spec.timeoutSeconds (61), but a pod that goes away ends its calls"
+        " after spec.updateStrategy.drainTimeoutSeconds (60) of AgentRuntime default/agents: raise that to"
+        " keep longer calls"
+    )
