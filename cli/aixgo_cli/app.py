@@ -16,6 +16,10 @@ app = typer.Typer(
     name="aixgo",
     help="AI agents on Kubernetes: call them, look at their conversations, see why something is not ready.",
     no_args_is_help=True,
+    epilog="\b\nExamples:\n"
+    "  aixgo status -A\n"
+    '  aixgo call assistant "Hello" -n quickstart\n'
+    "  aixgo run -c agents.yaml",
     pretty_exceptions_enable=False,
     rich_markup_mode=_HELP_STYLE,
     context_settings={"help_option_names": ["-h", "--help"]},

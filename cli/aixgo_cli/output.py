@@ -59,12 +59,13 @@ def stderr() -> Console:
 
 def write_data(data: Any, output: ListFormat | AnswerFormat) -> None:
     """Write ``data`` as JSON or YAML."""
+    speaks_unicode = (sys.stdout.encoding or "").lower().replace("-", "") in ("utf8", "utf8sig")
     if output.value == "json":
-        text = json.dumps(data, indent=2, ensure_ascii=False)
+        text = json.dumps(data, indent=2, ensure_ascii=not speaks_unicode)
     else:
         import yaml
 
-        text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True).rstrip("\n")
+        text = yaml.safe_dump(data, sort_keys=False, allow_unicode=speaks_unicode).rstrip("\n")
     sys.stdout.write(text + "\n")
 
 

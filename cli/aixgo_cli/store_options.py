@@ -43,24 +43,28 @@ class Store:
     consumer: str | None
     cluster: tuple[str | None, str | None, str | None]
 
-    def use(self, work: Callable[[Manager], Awaitable[T]]) -> T:
+    def use(self, work: Callable[[Manager], Awaitable[T]], *, create: bool = False) -> T:
         """Open the store, await ``work`` with its manager, and return what that returns.
+
+        Args:
+            work: What to do.
+            create: Whether a directory that is not there is made.
 
         Raises CliError with what the store refuses.
         """
 
         async def run() -> T:
-            async with self._open() as manager:
+            async with self._open(create=create) as manager:
                 return await work(manager)
 
         with waiting("talking to the session store"):
             return asyncio.run(run())
 
-    def _open(self) -> AbstractAsyncContextManager[Manager]:
+    def _open(self, *, create: bool) -> AbstractAsyncContextManager[Manager]:
         from aixgo_cli.stores import cluster_store, local_store
 
         if self.backend is None:
-            return local_store(self.location, ca=self.ca, prefix=self.prefix)
+            return local_store(self.location, ca=self.ca, prefix=self.prefix, create=create)
         return cluster_store(connect(*self.cluster), self.backend, consumer=self.consumer)
 
 

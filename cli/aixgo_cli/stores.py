@@ -27,22 +27,27 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def local_store(location: str | None, *, ca: Path | None, prefix: str) -> AsyncIterator[Manager]:
-    """Open a directory (None: ``~/.aixgo/sessions``) or a ``redis://`` or ``rediss://`` URL."""
+async def local_store(
+    location: str | None,
+    *,
+    ca: Path | None,
+    prefix: str,
+    create: bool = False,
+    called: str = "the Redis of --store",
+) -> AsyncIterator[Manager]:
+    """Open a directory (None: ``~/.aixgo/sessions``) or a ``redis://`` or ``rediss://`` URL.
+
+    Args:
+        location: Which.
+        ca: CA certificates of the Redis.
+        prefix: Of its keys.
+        create: Whether a directory that is not there is made.
+        called: What messages call a Redis: the URL may hold a password.
+    """
     if location is not None and location.startswith(("redis://", "rediss://")):
-        backend = _redis_at(location, ca, prefix)
-        # The URL may hold a password: messages name only what it is.
-        where = "the Redis of --store"
+        backend, where = _redis_at(location, ca, prefix), called
     else:
-        directory = FileBackend(location).path
-        if not directory.is_dir():
-            raise CliError(
-                "no such directory",
-                where=str(directory),
-                then="name a store with --store",
-                code=ExitCode.NOT_FOUND,
-            )
-        backend, where = FileBackend(directory), str(directory)
+        backend, where = _directory_at(location, create=create)
     async with _managed(backend, where) as manager:
         yield manager
 
@@ -69,6 +74,26 @@ async def cluster_store(cluster: Cluster, name: str, *, consumer: str | None) ->
         forward, backend = _open_managed(cluster, item, consumer or cluster.namespace, stack)
         async with _managed(backend, where, forward) as manager:
             yield manager
+
+
+def _directory_at(location: str | None, *, create: bool) -> tuple[FileBackend, str]:
+    if location is not None and "://" in location:
+        raise CliError(
+            "neither a directory nor a redis:// or rediss:// URL", then="check --store", code=ExitCode.USAGE
+        )
+    try:
+        backend = FileBackend(location)
+    except StorageError as error:
+        raise CliError(str(error), then="name a store with --store", code=ExitCode.USAGE) from error
+    directory = backend.path
+    if not directory.is_dir() and (not create or directory.exists()):
+        raise CliError(
+            "no such directory",
+            where=str(directory),
+            then="name a store with --store",
+            code=ExitCode.NOT_FOUND,
+        )
+    return backend, str(directory)
 
 
 def _redis_at(url: str, ca: Path | None, prefix: str) -> Backend:

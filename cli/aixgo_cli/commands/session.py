@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aixgo_cli.commands import session_logs, session_verify
+from aixgo_cli.commands import session_export, session_import, session_verify
 from aixgo_cli.output import AnswerFormat, ListFormat, stderr, stdout, write_data, write_table
 from aixgo_cli.store_options import Store, with_store
 
@@ -28,7 +28,8 @@ app = typer.Typer(
 
 def register(parent: typer.Typer) -> None:
     """Add the commands to ``parent``."""
-    session_logs.register(app)
+    session_export.register(app)
+    session_import.register(app)
     session_verify.register(app)
     parent.add_typer(app)
 
@@ -39,7 +40,7 @@ def list_sessions(
     store: Store,
     agent: Annotated[str | None, typer.Option(help="Only of this agent; else of all.")] = None,
     user: Annotated[str | None, typer.Option(help="Only of this owner.")] = None,
-    limit: Annotated[int, typer.Option(min=0, help="At most so many of each agent; 0 is all.")] = 0,
+    limit: Annotated[int, typer.Option(min=0, help="At most so many; 0 is all.")] = 0,
     output: Annotated[ListFormat, typer.Option("-o", "--output", help="Format.")] = ListFormat.TABLE,
 ) -> None:
     """List the sessions of a store, newest first."""
@@ -49,7 +50,8 @@ def list_sessions(
         found = [
             session for name in agents for session in await manager.list(name, user_id=user, limit=limit)
         ]
-        return [_facts(session) for session in sorted(found, key=lambda each: each.updated_at, reverse=True)]
+        newest = sorted(found, key=lambda each: each.updated_at, reverse=True)
+        return [_facts(session) for session in (newest[:limit] if limit else newest)]
 
     rows = store.use(read)
     if output is not ListFormat.TABLE:

@@ -16,7 +16,8 @@ from aixgo.errors import (
     SessionNotFoundError,
     StorageError,
 )
-from aixgo.session import validation
+from aixgo.identifiers import new_id
+from aixgo.session import formats, validation
 from aixgo.session.log import LogIndex, index_lines
 
 if TYPE_CHECKING:
@@ -94,6 +95,25 @@ async def import_session(backend: Backend, data: bytes) -> SessionRecord:
     agent_name = validation.agent_name(str(session.get("agentName", "")))
     validation.user_id(str(session.get("userId", "")))
     return await backend.import_log(agent_name, session_id, lines)
+
+
+def with_owner(lines: list[bytes], agent_name: str, session_id: str) -> list[bytes]:
+    """Return a log that says whose it is.
+
+    What Aixgo (Go) wrote does not: only its index knows. It gets an entry that says so.
+
+    Raises:
+        SessionCorruptedError: it holds nothing, or something that is no entry.
+    """
+    index = index_lines(session_id, lines)
+    if index.session is not None:
+        return lines
+    if index.first_time is None:
+        raise SessionCorruptedError("session log is corrupted: it has no entries")
+    created = formats.format_time(index.first_time)
+    session = formats.session_data(session_id, agent_name, "", {}, 0, created)
+    _, now = formats.present()
+    return [*lines, formats.adopted_entry(new_id(), now, session, index.entry_id(index.leaf))]
 
 
 async def copy_sessions(source: Backend, target: Backend) -> int:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import stat
-from typing import TYPE_CHECKING
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from tests.support.aixgo_command import Result, aixgo
 
 from aixgo.message import Message
 from aixgo.session import FileBackend, Manager
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 async def conversation(directory: Path, *turns: str, agent: str = "assistant", user: str = "") -> str:
@@ -43,6 +43,8 @@ async def test_list_shows_all_agents_newest_first(store: Path) -> None:
         (new, "reviewer", "ada", 4),
         (old, "assistant", "", 2),
     ]
+    newest = json.loads(run(store, "list", "--limit", "1", "-o", "json").stdout)
+    assert [row["id"] for row in newest] == [new]
     only = json.loads(run(store, "list", "--agent", "assistant", "-o", "json").stdout)
     assert [row["id"] for row in only] == [old]
     assert old in run(store, "list").stdout
@@ -135,3 +137,26 @@ async def test_path_tricks_are_refused(store: Path) -> None:
 def test_missing_directory_is_not_found_and_not_made(store: Path) -> None:
     assert run(store, "list").code == 3
     assert not store.exists()
+
+
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_output_that_cannot_be_written_is_a_failure(store: Path, output: str) -> None:
+    asyncio.run(conversation(store, "one"))
+    command = [sys.executable, "-m", "aixgo_cli.main", "session", "list", "--store", str(store), "-o", output]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"Error: cannot go on: No space left on device")
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+async def test_any_locale_can_show_any_conversation(store: Path, output: str) -> None:
+    session_id = await conversation(store, "größer \u2014 \U0001f600")
+    result = aixgo(
+        "session", "show", session_id, "--store", store, "-o", output, env={"PYTHONIOENCODING": "ascii"}
+    )
+    assert (result.code, result.stderr) == (0, "")
+    if output == "json":
+        assert json.loads(result.stdout)["messages"][0]["text"] == "größer \u2014 \U0001f600"
+    else:
+        assert r"gr\xf6\xdfer" in result.stdout

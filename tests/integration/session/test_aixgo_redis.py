@@ -13,7 +13,7 @@ from tests.support.redis_server import RedisServer
 
 from aixgo.session import FileBackend, Manager, RedisBackend, RedisOptions, SessionNotFoundError
 from aixgo.session.inspect import import_session, verify
-from aixgo.session.redis.original import original_sessions
+from aixgo.session.redis.original import original_ids, original_log
 
 DATA = Path(__file__).parents[2] / "data" / "aixgo-v0.3.3"
 EXPECTED = json.loads((DATA / "expected.json").read_text())["redis-default"]
@@ -50,7 +50,9 @@ async def test_every_session_is_imported(plain_redis: RedisServer, tmp_path: Pat
     backend = FileBackend(tmp_path / "new") if target == "file" else RedisBackend(plain_redis.address, ours)
     async with Manager(RedisBackend(plain_redis.address)) as source, Manager(backend) as manager:
         assert isinstance(source.backend, RedisBackend)
-        async for log in original_sessions(source.backend, prefix):
+        async for session_id in original_ids(source.backend, prefix):
+            log = await original_log(source.backend, prefix, session_id)
+            assert log is not None
             await import_session(manager.backend, log)
         for case in EXPECTED["cases"]:
             session = await manager.get(case["sessionId"], user_id=case["userId"])

@@ -20,19 +20,25 @@ if TYPE_CHECKING:
 ORIGINAL_PREFIX: Final = "aixgo:session:"
 
 
-async def original_sessions(backend: RedisBackend, prefix: str = ORIGINAL_PREFIX) -> AsyncIterator[bytes]:
-    """Yield every session that Aixgo (Go) stored under a prefix.
-
-    :func:`aixgo.session.inspect.import_session` takes what it yields.
+async def original_ids(backend: RedisBackend, prefix: str = ORIGINAL_PREFIX) -> AsyncIterator[str]:
+    """Yield the id of every session that Aixgo (Go) stored under a prefix.
 
     Raises:
-        SessionCorruptedError: a session is no session of Aixgo.
         StorageError: Redis does not answer.
     """
     async for key in backend.scan(literally(prefix) + "meta:*"):
-        lines = await _lines(backend, prefix, key.removeprefix(f"{prefix}meta:"))
-        if lines is not None:
-            yield b"".join(line + b"\n" for line in lines)
+        yield key.removeprefix(f"{prefix}meta:")
+
+
+async def original_log(backend: RedisBackend, prefix: str, session_id: str) -> bytes | None:
+    """Return such a session as :func:`aixgo.session.inspect.import_session` takes it; None if it is gone.
+
+    Raises:
+        SessionCorruptedError: it is no session of Aixgo.
+        StorageError: Redis does not answer.
+    """
+    lines = await _lines(backend, prefix, session_id)
+    return None if lines is None else b"".join(line + b"\n" for line in lines)
 
 
 async def _lines(backend: RedisBackend, prefix: str, session_id: str) -> list[bytes] | None:
