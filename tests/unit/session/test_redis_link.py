@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 import pytest
 from redis import exceptions as redis_errors
@@ -78,6 +79,73 @@ async def test_commands_of_one_tick_are_one_write_and_answers_keep_their_order()
         assert answers == list(range(50))
         assert server.chunks == [PING, PING * 50]
         assert server.dialled == 1
+
+
+async def asked(server: Server, command: Coroutine[Any, Any, object]) -> asyncio.Task[Any]:
+    """Return a command that the server has and does not answer."""
+    server.default = None
+    chunks = len(server.chunks)
+    first = asyncio.create_task(command)
+    while len(server.chunks) == chunks:
+        await asyncio.sleep(0)
+    return first
+
+
+async def test_commands_gather_while_answers_are_on_their_way() -> None:
+    async with connected() as (server, multiplexer):
+
+        async def twice() -> list[object]:  # goes on with its answer in time for the next write
+            return [await multiplexer.execute(("PING",)) for _ in range(2)]
+
+        more: list[asyncio.Task[Any]] = [await asked(server, twice())]
+        for _ in range(3):
+            more.append(asyncio.create_task(multiplexer.execute(("PING",))))
+            await asyncio.sleep(0)
+        server.answers = [b":2\r\n", b":3\r\n", b":4\r\n", b":5\r\n"]
+        assert server.chunks == [PING]
+        server.writers[0].write(b":1\r\n")
+        assert await asyncio.gather(*more) == [[1, 5], 2, 3, 4]
+        assert server.chunks == [PING, PING * 4]
+
+
+async def test_what_was_gathered_is_cancelled_or_fails_with_the_connection() -> None:
+    async with connected(timeout=0.2) as (server, multiplexer):
+        first = await asked(server, multiplexer.execute(("PING",)))
+        waiting = [asyncio.create_task(multiplexer.execute(("PING",))) for _ in range(2)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        answers = await asyncio.gather(first, *waiting, return_exceptions=True)
+        assert isinstance(answers[0], redis_errors.TimeoutError)
+        assert isinstance(answers[1], asyncio.CancelledError)
+        assert isinstance(answers[2], redis_errors.TimeoutError)
+        assert server.chunks == [PING]  # neither was sent
+
+
+async def test_what_was_gathered_is_answered_by_a_connection_that_retires() -> None:
+    async with connected() as (server, multiplexer):
+        first = await asked(server, multiplexer.execute(("PING",)))
+        gathered = asyncio.create_task(multiplexer.execute(("PING",)))
+        await asyncio.sleep(0)
+        multiplexer.renew()
+        server.answers = [b":2\r\n"]
+        server.writers[0].write(b":1\r\n")
+        assert [await first, await gathered] == [1, 2]
+        server.default = b"+PONG\r\n"
+        assert await multiplexer.execute(("PING",)) == b"PONG"
+        assert server.dialled == 2
+
+
+async def test_what_was_gathered_shares_a_wait() -> None:
+    async with connected() as (server, multiplexer):
+        first = await asked(server, multiplexer.execute(("PING",)))
+        gathered = []
+        for _ in range(2):  # in ticks of their own
+            gathered.append(asyncio.create_task(multiplexer.execute_then(("PING",), ("PING",))))
+            await asyncio.sleep(0)
+        server.answers = [b":2\r\n", b":3\r\n", b":9\r\n"]
+        server.writers[0].write(b":1\r\n")
+        assert await asyncio.gather(first, *gathered) == [1, (2, 9), (3, 9)]
+        assert server.chunks == [PING, PING * 3]
 
 
 async def test_an_error_is_only_for_whom_it_concerns() -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import ssl
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from hiredis import pack_command
 from redis import exceptions as redis_errors
 
 from aixgo.errors import StorageError
 from aixgo.session.redis.connection import MultiplexedRedis
-from aixgo.session.redis.link import pack
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -76,6 +75,7 @@ class Calls:
 
     def __init__(self, client: Client, options: RedisOptions) -> None:
         self._client = client
+        self._multiplexer = client.multiplexer if isinstance(client, MultiplexedRedis) else None
         self._retry_timeout = options.retry_timeout
         self._min_replicas = options.min_replicas
         self._wait_ms = max(1, min(_LONGEST_WAIT_MS, int(options.read_timeout * 500)))
@@ -86,13 +86,15 @@ class Calls:
         Raises:
             StorageError: Redis did not do it, or nobody knows.
         """
-        client, began = self._client, time.monotonic()
-        if isinstance(client, MultiplexedRedis) and not (self._min_replicas and script.changes):
+        began = time.monotonic()
+        if self._multiplexer is not None and not (self._min_replicas and script.changes):
             # As below, in one coroutine instead of seven: every turn runs two scripts.
-            link = client.link
+            link = self._multiplexer.link
             if link is not None:
-                with contextlib.suppress(redis_errors.RedisError, OSError):
-                    return await link.send(pack(("EVALSHA", script.sha, len(keys), *keys, *args)))
+                try:
+                    return await link.send(pack_command(("EVALSHA", script.sha, len(keys), *keys, *args)))
+                except (redis_errors.RedisError, OSError):
+                    link = None  # told, or tried again, below
         return await self.call(lambda client, _: self.once(client, script, keys, args), began)
 
     async def once(self, client: Client, script: Script, keys: Sequence[str], args: list[Any]) -> Any:

@@ -134,20 +134,15 @@ class MultiplexedRedis(Redis):
             connection: _Handover = pool.make_connection()
             return await connection.link(timeout)
 
-        self._multiplexer = Multiplexer(dial)
-
-    @property
-    def link(self) -> Link | None:
-        """The current connection, if a command can be sent over it at once."""
-        return self._multiplexer.link
+        self.multiplexer = Multiplexer(dial)
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command and return its answer."""
-        return self._decoded(args[0], await self._multiplexer.execute(args), options)
+        return self._decoded(args[0], await self.multiplexer.execute(args), options)
 
     async def together(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Send commands in one write and return their answers."""
-        answers = await self._multiplexer.together(list(commands))
+        answers = await self.multiplexer.together(list(commands))
         return [
             self._decoded(command[0], answer, {}) for command, answer in zip(commands, answers, strict=True)
         ]
@@ -158,7 +153,7 @@ class MultiplexedRedis(Redis):
         All commands of one tick share one WAIT.
         """
         wait = ("WAIT", replicas, milliseconds)
-        answer, count = await self._multiplexer.execute_then(command, wait)
+        answer, count = await self.multiplexer.execute_then(command, wait)
         return answer, int(count)
 
     def _decoded(self, name: str, answer: Any, options: dict[str, Any]) -> Any:
@@ -168,11 +163,11 @@ class MultiplexedRedis(Redis):
 
     def renew(self) -> None:
         """Dial again before the next command."""
-        self._multiplexer.renew()
+        self.multiplexer.renew()
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Close the connection."""
-        await self._multiplexer.close()
+        await self.multiplexer.close()
         await super().aclose(close_connection_pool)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from aixgo.errors import (
     CheckpointCorruptedError,
@@ -109,33 +110,45 @@ class RedisCore:
         """Run a script that changes a session. While somebody else's turn is running, wait."""
         fixed = self._fixed.get(session_id) or await self._fixed_of(session_id)
         keys = fixed.keys
+        answer = await self._run(name, keys, args)
+        if answer[0] == b"busy":
+            answer = await self._change_later(session_id, name, keys, args, answer[1])
+        if answer[0] != b"ok":
+            self._raise_refusal(session_id, answer, args)
+        if int(answer[1]) != fixed.created_at:  # deleted, and made again with the same id
+            return await self.load(session_id)
+        record = records.record_of(session_id, fixed, *answer[2:6])
+        if self._options.cluster:
+            await self._indexes.put(record, wait=False)
+        return record
+
+    async def _change_later(
+        self, session_id: str, name: str, keys: Sequence[str], args: list[Any], left_ms: int
+    ) -> list[Any]:
+        """Run a script as soon as no turn of somebody else is running."""
         deadline = time.monotonic() + _BUSY_TIMEOUT
-        attempt = 0
-        while True:
-            status, *rest = await self._run(name, keys, args)
-            if status != b"busy":
-                break
+        for attempt in itertools.count():
+            await self._wait_for_turn(session_id, attempt, left_ms)
+            answer: list[Any] = await self._run(name, keys, args)
+            if answer[0] != b"busy":
+                return answer
             if time.monotonic() > deadline:
-                raise SessionConflictError("session is busy: another turn is running")
-            await self._wait_for_turn(session_id, attempt, rest[0])
-            attempt += 1
+                break
+            left_ms = answer[1]
+        raise SessionConflictError("session is busy: another turn is running")
+
+    def _raise_refusal(self, session_id: str, answer: list[Any], args: list[Any]) -> NoReturn:
+        status = answer[0]
         if status == b"missing":
             self._fixed.pop(session_id, None)
             raise SessionNotFoundError
         if status == b"conflict":
-            raise SessionConflictError(f"session is at version {rest[0].decode()}, not {args[2]}")
+            raise SessionConflictError(f"session is at version {answer[1].decode()}, not {args[2]}")
         if status == b"lost":
             raise SessionConflictError("the lease of this turn was lost")
         if status == b"unknown":
             raise CheckpointNotFoundError
-        if status == b"changed":
-            raise CheckpointCorruptedError
-        created_at, *state = rest
-        if int(created_at) != fixed.created_at:  # deleted, and made again with the same id
-            return await self.load(session_id)
-        record = records.record_of(session_id, fixed, *state)
-        await self._indexes.put(record, wait=False)
-        return record
+        raise CheckpointCorruptedError
 
     async def _wait_for_turn(self, session_id: str, attempt: int, left_ms: int) -> None:
         if self._leases.is_held(session_id):  # by this process: no need to ask Redis again and again

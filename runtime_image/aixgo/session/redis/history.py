@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from aixgo.session.redis.connection import Client
     from aixgo.session.types import Append, Branch, Checkpoint, Lease, SessionRecord
 
+#: How much of an entry is before its parent's id.
+_HEAD: Final = len('{"id":"00000000-0000-0000-0000-000000000000"')
 #: How many messages are read at once when one of them is looked for.
 _BLOCK: Final = 256
 
@@ -47,8 +49,7 @@ class RedisHistory(RedisLeasing):
         for message in append.messages:
             entry_id = new_id()
             raw, digest = formats.message_entry(entry_id, "", timestamp, message)
-            head = len('{"id":""') + len(entry_id)
-            args += [entry_id, raw[:head], raw[head:], digest]
+            args += (entry_id, raw[:_HEAD], raw[_HEAD:], digest)
             size += len(raw)
         formats.check_batch(size)
         before = self._held.end(session_id)

@@ -37,15 +37,15 @@ class RedisLeasing(RedisCore):
             while True:
                 args = [lease.token, self._lease_ms, idempotency_key or ""]
                 until = time.monotonic() + self._options.lease_seconds
-                status, *rest = await self._run("acquire", keys, args)
-                if status == b"ok":
-                    start = await self._started(lease, rest)
+                answer = await self._run("acquire", keys, args)
+                if answer[0] == b"ok":
+                    start = await self._started(lease, answer)
                     self._held.begin(start.record, until)
                     return start
-                if status == b"missing":
+                if answer[0] == b"missing":
                     self._fixed.pop(session_id, None)
                     raise SessionNotFoundError
-                seconds = pause(attempt, rest[0])
+                seconds = pause(attempt, answer[1])
                 if deadline is not None and time.monotonic() + seconds > deadline:
                     raise SessionConflictError("session is busy: another turn is running")
                 await asyncio.sleep(seconds)
@@ -56,13 +56,12 @@ class RedisLeasing(RedisCore):
             raise
 
     async def _started(self, lease: Lease, answer: list[Any]) -> TurnStart:
-        created_at, *state = answer[:5]
         fixed = self._fixed.get(lease.session_id)
-        if fixed is None or int(created_at) != fixed.created_at:
+        if fixed is None or int(answer[1]) != fixed.created_at:
             record = await self.load(lease.session_id)
         else:
-            record = records.record_of(lease.session_id, fixed, *state)
-        replayed = message_lines.decode_messages(answer[5]) if len(answer) > 5 else None
+            record = records.record_of(lease.session_id, fixed, *answer[2:6])
+        replayed = message_lines.decode_messages(answer[6]) if len(answer) > 6 else None
         return TurnStart(lease, record, replayed)
 
     async def renew_lease(self, lease: Lease) -> None:

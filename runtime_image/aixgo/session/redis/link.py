@@ -1,7 +1,9 @@
 """One connection to Redis that many callers share.
 
 The commands that are ready in one tick of the event loop go out in one write; the answers come back in the
-same order. Dialling, TLS and AUTH are redis-py's; this begins where those are done.
+same order. While answers are on their way, commands gather until some of them arrive: the server does not
+look at them earlier anyway, and each write costs as much as a script. Dialling, TLS and AUTH are redis-py's;
+this begins where those are done.
 """
 
 from __future__ import annotations
@@ -63,7 +65,8 @@ class Link(asyncio.Protocol):
         self._asked: deque[asyncio.Future[Answer]] = deque()
         self._heard = 0.0
         self._watchdog: asyncio.TimerHandle | None = None
-        self._retired = False
+        #: Whether commands may be sent over it.
+        self.is_usable = True
         self._writable: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] = self._loop.create_future()
 
@@ -73,11 +76,6 @@ class Link(asyncio.Protocol):
         transport.set_protocol(self)
         if transport.is_closing():
             self.connection_lost(None)
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether commands may be sent over it."""
-        return not self._retired
 
     @property
     def is_full(self) -> bool:
@@ -90,17 +88,18 @@ class Link(asyncio.Protocol):
             await asyncio.shield(self._writable)
 
     def send(self, packed: bytes) -> asyncio.Future[Answer]:
-        """Send a command at the end of this tick; the future is its answer.
+        """Send a command at the end of this tick, or with those that wait for an answer to arrive.
 
-        A command whose future is cancelled before that is not sent. The future raises redis-py's errors.
+        The future is its answer, or raises redis-py's errors. When it is cancelled in time nothing is sent.
         """
         future: asyncio.Future[Answer] = self._loop.create_future()
         if self._closed.done():
             future.set_exception(redis_errors.ConnectionError("connection lost"))
             return future
-        if not self._ready:
+        ready = self._ready
+        if not ready and not self._asked:
             self._loop.call_soon(self._flush)
-        self._ready.append((packed, future))
+        ready.append((packed, future))
         return future
 
     def send_last(self, packed: bytes) -> asyncio.Future[Answer]:
@@ -113,7 +112,7 @@ class Link(asyncio.Protocol):
 
     def retire(self) -> None:
         """Close it as soon as everything is answered that was asked."""
-        self._retired = True
+        self.is_usable = False
         self._close_if_done()
 
     def on_closed(self, callback: Callable[[Link], None]) -> None:
@@ -130,10 +129,11 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand the answers to those who asked."""
         self._heard = self._loop.time()
+        asked, next_answer = self._asked, self._reader.gets
         try:
             self._reader.feed(data)
-            while (answer := self._reader.gets()) is not _NOTHING:
-                future = self._asked.popleft()
+            while (answer := next_answer()) is not _NOTHING:
+                future = asked.popleft()
                 if isinstance(answer, Exception):
                     self._refused(future, answer)
                 elif not future.done():
@@ -141,7 +141,9 @@ class Link(asyncio.Protocol):
         except (redis_errors.InvalidResponse, IndexError):  # no answer, or to nothing that was asked
             self._give_up(redis_errors.ConnectionError("not the protocol of Redis"))
             return
-        if self._retired:
+        if self._ready or self._last is not None:
+            self._loop.call_soon(self._flush)  # after those who go on with these answers
+        elif not self.is_usable:
             self._close_if_done()
 
     def pause_writing(self) -> None:
@@ -173,16 +175,19 @@ class Link(asyncio.Protocol):
         if self._last is not None:
             ready.append(self._last)
             self._last = None
-        wanted = [each for each in ready if not each[1].done()]
+        asked, wanted = self._asked, []
+        if not asked:
+            self._heard = self._loop.time()
+        for packed, future in ready:
+            if not future.done():
+                wanted.append(packed)
+                asked.append(future)
         if not wanted or self._transport is None:
             self._close_if_done()
             return
-        if not self._asked:
-            self._heard = self._loop.time()
-        self._asked.extend(future for _, future in wanted)
         if self._watchdog is None:
             self._watchdog = self._loop.call_later(self._timeout, self._watch)
-        self._transport.write(b"".join([packed for packed, _ in wanted]))
+        self._transport.write(b"".join(wanted))
 
     def _watch(self) -> None:
         self._watchdog = None
@@ -196,7 +201,7 @@ class Link(asyncio.Protocol):
 
     def _refused(self, future: asyncio.Future[Answer], error: Exception) -> None:
         if isinstance(error, _RETIRING):
-            self._retired = True
+            self.is_usable = False
         if not future.done():
             future.set_exception(error)
 
@@ -206,7 +211,7 @@ class Link(asyncio.Protocol):
             self._transport.abort()
 
     def _fail(self, error: redis_errors.RedisError) -> None:
-        self._retired = True
+        self.is_usable = False
         last = [] if self._last is None else [self._last]
         waiting = [*self._asked, *(future for _, future in (*self._ready, *last))]
         self._last = None
@@ -218,8 +223,9 @@ class Link(asyncio.Protocol):
         self.resume_writing()
 
     def _close_if_done(self) -> None:
-        if self._retired and not (self._asked or self._ready or self._last) and self._transport is not None:
-            self._transport.close()
+        if self.is_usable or self._asked or self._ready or self._last or self._transport is None:
+            return
+        self._transport.close()
 
 
 class Multiplexer:

@@ -55,6 +55,8 @@ class Fixed:
     created_at: int
     metadata: Mapping[str, Any]
     ttl_ms: int
+    #: :attr:`ttl_ms` in seconds.
+    ttl_seconds: float
     #: :attr:`created_at` as a moment.
     created: datetime
     #: The keys that the session's scripts take.
@@ -70,6 +72,7 @@ def fixed_of(meta: Mapping[bytes, bytes], keys: Sequence[str] = ()) -> Fixed:
         created_at=int(meta[b"createdAt"]),
         metadata=metadata if isinstance(metadata, dict) else {},
         ttl_ms=int(meta.get(b"ttl") or 0),
+        ttl_seconds=int(meta.get(b"ttl") or 0) / 1000,
         created=moment(int(meta[b"createdAt"])),
         keys=tuple(keys),
     )
@@ -84,12 +87,12 @@ def record_of(
         agent_name=fixed.agent_name,
         user_id=fixed.user_id,
         created_at=fixed.created,
-        updated_at=moment(int(updated_at)),
+        updated_at=_EPOCH + timedelta(0, 0, int(updated_at)),  # as moment says it, without a call
         message_count=int(message_count),
         version=int(version),
         current_leaf=unescape(leaf.decode()),
         metadata=fixed.metadata,
-        ttl_seconds=fixed.ttl_ms / 1000,
+        ttl_seconds=fixed.ttl_seconds,
     )
 
 
