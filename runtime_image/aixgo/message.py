@@ -21,7 +21,9 @@ T = TypeVar("T")
 _PLAIN_TYPES: Final = (dict, list, str, int, float, bool)
 
 
-class Message(msgspec.Struct, frozen=True):
+# What JSON can express has no cycles: the garbage collector need not know of messages, and does not run
+# because many are read.
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One message of a conversation. It cannot be changed; :meth:`with_metadata` returns another one.
 
     ``payload`` is JSON text when the message comes from :meth:`new`; elsewhere it may be any text.

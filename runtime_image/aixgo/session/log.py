@@ -108,18 +108,24 @@ class LogIndex:
         if self._turn is not None:
             self._feed_turn(self._turn, raw, start, end, entry)
             return
+        if entry["type"] == formats.MESSAGE:
+            self._add_message(raw, start, end, entry)
+        elif not self._add_other(start, end, entry):
+            return
+        self.size = end
+
+    def _add_other(self, start: int, end: int, entry: dict[str, Any]) -> bool:
+        """Take an entry that is no message. False: it counts together with those that follow."""
         kind, data = entry["type"], entry.get("data")
         moment = formats.time_or_none(entry.get("timestamp"))
-        if kind == formats.MESSAGE:
-            self._add_message(raw, start, end, entry)
-        elif kind == formats.CHECKPOINT:
+        if kind == formats.CHECKPOINT:
             self._add_checkpoint(data)
         elif kind == formats.METADATA and isinstance(data, dict):
             if data.get("event") == formats.TURN_EVENT and self._begin_turn(data, end):
-                return
+                return False
             self._add_event(data, moment, start)
         self._touch(moment)
-        self.size = end
+        return True
 
     def _feed_turn(self, turn: _OpenTurn, raw: bytes, start: int, end: int, entry: dict[str, Any]) -> None:
         turn.lines.append((raw, start, end, entry))

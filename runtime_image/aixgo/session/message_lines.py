@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-class MessageLine(msgspec.Struct, tag_field="type", tag=formats.MESSAGE):
+class MessageLine(msgspec.Struct, gc=False, tag_field="type", tag=formats.MESSAGE):
     """One message, and what it follows."""
 
     id: str
@@ -23,12 +23,19 @@ class MessageLine(msgspec.Struct, tag_field="type", tag=formats.MESSAGE):
     parent_id: str | None = msgspec.field(name="parentId", default=None)
 
 
-class _MetadataLine(msgspec.Struct, tag_field="type", tag=formats.METADATA):
+class _OtherLine(msgspec.Struct, gc=False, tag_field="type"):
     id: str
 
+    def __bool__(self) -> bool:
+        return False  # so that `filter` leaves it out
 
-class _CheckpointLine(msgspec.Struct, tag_field="type", tag=formats.CHECKPOINT):
-    id: str
+
+class _MetadataLine(_OtherLine, tag=formats.METADATA):
+    pass
+
+
+class _CheckpointLine(_OtherLine, tag=formats.CHECKPOINT):
+    pass
 
 
 #: Reads what this library and Aixgo write. What others may write differently is left to :func:`_leniently`.
@@ -49,7 +56,7 @@ def decode_lines(block: bytes, begin: int = 0) -> list[MessageLine]:
         lines = _decoder.decode_lines(memoryview(block)[begin:] if begin else block)
     except (ValueError, RecursionError):
         return _leniently(block[begin:].split(b"\n"))
-    found = [line for line in lines if type(line) is MessageLine]
+    found: list[MessageLine] = list(filter(None, lines))
     for line in found:
         if line.data.metadata:
             line.data = _with_plain_numbers(line.data)

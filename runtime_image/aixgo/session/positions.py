@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+import msgspec
 
 from aixgo.session import formats
 
@@ -15,8 +17,7 @@ POSITION_EVENT: Final = "position"
 _CHAIN = re.compile(r"(?:[0-9a-f]{40})?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """Where a session stands: what a reader of the end of a log has to know of all that comes before."""
 
     chain: str
@@ -49,9 +50,50 @@ def is_position(entry: Mapping[str, Any]) -> bool:
 
 def position_of(data: Mapping[str, Any]) -> Position | None:
     """Return the position in the data of such an entry. None: it is none."""
-    chain, count, version = data.get("chain"), data.get("messageCount"), data.get("version")
-    if not isinstance(chain, str) or not isinstance(count, int) or not isinstance(version, int):
+    try:
+        return _checked(msgspec.convert(data, _Data))
+    except msgspec.ValidationError:
         return None
+
+
+def decode_line(raw: bytes) -> tuple[str, datetime, Position] | None:
+    """Return the newest message, the time and the position that a line of a log tells.
+
+    Returns:
+        None: it tells none, or not as this library writes it.
+    """
+    try:
+        line = _decoder.decode(raw)
+    except ValueError:
+        return None
+    position = _checked(line.data)
+    # Whoever says when it was in another zone is another program.
+    return (
+        None
+        if position is None or line.timestamp.tzinfo is not UTC
+        else (line.parent_id, line.timestamp, position)
+    )
+
+
+class _Data(msgspec.Struct, gc=False):
+    chain: str
+    version: int
+    message_count: int = msgspec.field(name="messageCount")
+    event: Literal["position"] = POSITION_EVENT
+
+
+class _Line(msgspec.Struct, gc=False):
+    timestamp: datetime
+    type: Literal["metadata"]
+    data: _Data
+    parent_id: str = msgspec.field(name="parentId", default="")
+
+
+_decoder = msgspec.json.Decoder(_Line)
+
+
+def _checked(data: _Data) -> Position | None:
+    chain, count, version = data.chain, data.message_count, data.version
     if (
         not _CHAIN.fullmatch(chain)
         or not 0 <= count <= version

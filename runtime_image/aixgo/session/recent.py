@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
@@ -42,7 +41,7 @@ class Recent(Generic[P]):
 
     def add(self, messages: Sequence[Message], place: P, size: int) -> None:
         """Add messages that follow, up to a place."""
-        if any(map(_metadata_of, messages)):
+        if _have_metadata(messages):
             first = len(self._kept)
             for place_of, message in enumerate(messages, first):
                 if message.metadata:
@@ -55,13 +54,17 @@ class Recent(Generic[P]):
         """Return the newest messages, oldest first. Nobody can change what is kept."""
         first = len(self._kept) - count
         kept = self._kept[first:]
-        if any(map(_metadata_of, kept)):  # their own, or what somebody put there who got them
+        if _have_metadata(kept):  # their own, or what somebody put there who got them
             known = self._metadata
             return [_fresh(each, known.get(place)) for place, each in enumerate(kept, first)]
         return kept
 
 
-_metadata_of = operator.attrgetter("metadata")
+def _have_metadata(messages: Sequence[Message]) -> bool:
+    for message in messages:  # noqa: SIM110 - `any` takes three times as long, with every read
+        if message.metadata:
+            return True
+    return False
 
 
 def _fresh(message: Message, metadata: bytes | None) -> Message:

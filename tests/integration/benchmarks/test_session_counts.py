@@ -219,6 +219,19 @@ async def test_a_cold_read_of_the_newest_messages_does_not_read_the_history(
     assert growth <= 1.5, f"{read} bytes"
 
 
+async def test_a_session_that_was_not_seen_yet_is_opened_once_and_read_once(tmp_path: Path) -> None:
+    async with store(tmp_path / "s", "os") as manager:
+        session = await manager.create("assistant", user_id="ada")
+        await fill(session, 1000)
+        async with store(tmp_path / "s", "os") as other:
+            await other.backend.list_agents()  # type: ignore[attr-defined]
+            with file_calls() as counter:
+                found = await (await other.get(session.id, user_id="ada")).get_messages(limit=50)
+        assert found == await session.get_messages(limit=50)
+    # Of the log: whose it is, and its end. And whether it is still so when the messages are asked for.
+    assert counter.calls == {"open": 1, "fstat": 1, "preadv": 2, "close": 1, "stat": 1}
+
+
 async def test_a_warm_read_of_the_newest_messages_reads_only_them(tmp_path: Path) -> None:
     async with store(tmp_path / "s", "os") as manager:
         read: list[int] = []

@@ -126,6 +126,38 @@ async def test_a_large_index_or_message_is_left_to_a_thread(
         assert handed_over == ["load session", "load entries"]
 
 
+@pytest.mark.parametrize("change", ["append", "restore", "replace", "overwrite", "tear"])
+async def test_what_was_read_with_the_session_is_not_believed_after_a_change(
+    directory: Path, change: str
+) -> None:
+    async with Manager(FileBackend(directory)) as writer, Manager(FileBackend(directory)) as reader:
+        session = await writer.create("assistant")
+        await session.append_messages([message(number) for number in range(100)])
+        checkpoint = await session.checkpoint()
+        await session.append_messages([message(number) for number in range(100, 110)])
+        await reader.backend.list_agents()  # type: ignore[attr-defined]
+        found = await reader.get(session.id)
+        log = directory / "assistant" / f"{session.id}.jsonl"
+        data = log.read_bytes()
+        changed = data.replace(b'"payload":"109"', b'"payload":"777"')
+        if change == "append":
+            await session.append_message(message(777))
+        elif change == "restore":
+            await session.restore(checkpoint.id)
+        elif change == "replace":
+            other = log.with_suffix(".new")
+            other.write_bytes(changed)
+            other.replace(log)
+        elif change == "overwrite":
+            log.write_bytes(changed)
+            os.utime(log)  # where files get coarse times
+        else:
+            log.write_bytes(data[:-5])
+        newest = 99 if change in ("restore", "tear") else 777
+        assert (await texts(found, limit=3))[-1] == newest
+        assert (await texts(found))[-1] == newest
+
+
 async def test_what_is_not_there_is_not_found(directory: Path, handed_over: list[str]) -> None:
     session_id = await written(directory, 3)
     async with Manager(FileBackend(directory)) as manager:

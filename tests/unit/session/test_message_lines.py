@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import orjson
@@ -73,6 +74,20 @@ def test_what_others_write_is_read_as_one_by_one(metadata: bytes, wanted: dict[s
 def test_what_is_no_entry_is_an_error(broken: bytes) -> None:
     with pytest.raises(ValueError):
         message_lines.decode_lines(line(b"{}") + b"\n" + broken)
+
+
+def test_histories_do_not_make_the_garbage_collector_run() -> None:
+    plain = b'{"id":"a","type":"message","data":{"id":"m","type":"t","payload":"","timestamp":""}}\n'
+    count = 5000
+    gc.disable()
+    try:
+        before = gc.get_count()[0]
+        found = message_lines.decode_messages([plain] * count)
+        made = gc.get_count()[0] - before
+    finally:
+        gc.enable()
+    assert len(found) == count
+    assert made <= count + 10  # the dictionaries of metadata, which anybody may fill
 
 
 def test_deep_metadata_is_an_error_and_no_crash() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import os
 import resource
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,6 @@ from aixgo.session.keyed_locks import KeyedLocks
 from aixgo.session.leases import LocalLeases
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import AsyncIterator, Callable
 
     from aixgo.session.file.log_writer import SessionLog
@@ -118,16 +118,21 @@ class FileEngine:
             self._looks_to_leave -= 1
             return None
         begin, waits = time.perf_counter(), _waits()
-        log = self._store.look_up(session_id)
-        if log is None or not log.lock.acquire(blocking=False):
+        found = self._store.look_up(session_id)
+        if found is None:
+            return None
+        log, file, agent = found
+        if not log.lock.acquire(blocking=False):
+            os.close(file[0])
             return None
         try:
             with paths.without_waiting(_SMALL_READ):
-                log.refresh(complete=False)
+                log.look(file, agent)
             return None if log.may_be_over() else log.known_record()
         except (OSError, paths.WouldWaitError, AixgoError):
             return None
         finally:
+            os.close(file[0])
             log.lock.release()
             if time.perf_counter() - begin > _SLOW_LOOK and _waits() > waits:
                 self._looks_to_leave = _LOOKS_TO_LEAVE

@@ -7,9 +7,10 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from aixgo.errors import AixgoError
+from aixgo.errors import AixgoError, InvalidPathComponentError
 from aixgo.session.file import legacy, paths
 from aixgo.session.file.journal import Journal
+from aixgo.session.file.last_look import LastLook
 from aixgo.session.file.lock import StoreLock
 from aixgo.session.file.log_writer import SessionLog
 from aixgo.session.file.open_files import OpenFiles
@@ -51,6 +52,7 @@ class KnownLogs:
         self._indexes = legacy.IndexCache()
         #: The newest messages of the logs, decoded.
         self.recent: RecentMessages[int] = RecentMessages()
+        self._last_look = LastLook()
         self._logs: dict[tuple[str, str], SessionLog] = {}
         #: Session id -> agent, as far as it was looked up.
         self._homes: dict[str, str] = {}
@@ -82,6 +84,7 @@ class KnownLogs:
                     durable=self.durable,
                     indexes=self._indexes,
                     recent=self.recent,
+                    last_look=self._last_look,
                     is_writer=lambda: self.lock.held,
                     report=self.note,
                 )
@@ -118,11 +121,12 @@ class KnownLogs:
         agent_name = self._homes.get(session_id)
         return None if agent_name is None else self._logs.get((agent_name, session_id))
 
-    def look_up(self, session_id: str) -> SessionLog | None:
-        """Return the log of a session in a directory that is open already. Waits for nobody.
+    def look_up(self, session_id: str) -> tuple[SessionLog, paths.Seen, int] | None:
+        """Open the log of a session in a directory that is open already. Waits for nobody.
 
         Returns:
-            None if there is none, or :meth:`find` has to look.
+            The log, its file, which the caller closes, and the agent's directory. None if there is none,
+            or :meth:`find` has to look.
         """
         if not self._guard.acquire(blocking=False):
             return None
@@ -132,12 +136,14 @@ class KnownLogs:
                 return None
             for agent_name in names:
                 agent = self.directories.opened_agent(agent_name)
+                if agent is None:
+                    continue
                 try:
-                    os.stat(session_id + SUFFIX, dir_fd=agent, follow_symlinks=False)
-                except OSError:
+                    file = paths.open_seen(session_id + SUFFIX, agent, os.O_RDONLY)
+                except (OSError, InvalidPathComponentError):
                     continue
                 self._homes[session_id] = agent_name
-                return self.log(agent_name, session_id)
+                return self.log(agent_name, session_id), file, agent
             return None
         finally:
             self._guard.release()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from datetime import UTC, datetime
@@ -16,9 +15,10 @@ from aixgo.session.file.log_reader import LogReader
 from aixgo.session.recent import Recent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from aixgo.message import Message
+    from aixgo.session.file.last_look import Block
     from aixgo.session.log import LogIndex
     from aixgo.session.types import Branch, Checkpoint
 
@@ -26,6 +26,34 @@ if TYPE_CHECKING:
 _BLOCK = 256
 #: How many messages are looked for from the end of a log.
 _MOST_BACKWARDS = 4096
+
+
+class _Reading:
+    """Returns the bytes of a log between two places. The file is opened once they are not at hand."""
+
+    __slots__ = ("_at_hand", "_fd", "_log", "_own")
+
+    def __init__(self, log: LogContent, at_hand: Block | None = None) -> None:
+        self._log = log
+        self._at_hand = at_hand
+        self._fd: int | None = None
+        #: Whether the descriptor is to be closed.
+        self._own = False
+
+    def __enter__(self) -> Callable[[int, int], bytes]:
+        return self._read
+
+    def __exit__(self, *_: object) -> None:
+        if self._own and self._fd is not None:
+            os.close(self._fd)
+
+    def _read(self, begin: int, end: int) -> bytes:
+        data = None if self._at_hand is None else self._at_hand.part(begin, end)
+        if data is not None:
+            return data
+        if self._fd is None:
+            self._fd, self._own = self._log.open_fd()
+        return paths.read_range(self._fd, begin, end)
 
 
 class LogContent(LogReader):
@@ -96,9 +124,9 @@ class LogContent(LogReader):
             return None if size > most else (self._decoded(runs), size)
         if wanted > _MOST_BACKWARDS:
             return None
-        with self._readable() as fd:
+        with _Reading(self, self._last_look.take(index)) as read:
             found = tail.newest_messages(
-                fd, index.place(index.leaf), index.entry_id(index.leaf), wanted, most
+                read, index.place(index.leaf), index.entry_id(index.leaf), wanted, most
             )
         return None if found is None or len(found[0]) != wanted else found
 
@@ -164,11 +192,11 @@ class LogContent(LogReader):
     def _decoded(self, runs: list[range]) -> list[Message]:
         """Return the messages of runs of nodes, oldest first; the newest run comes first."""
         messages: list[Message] = []
-        with self._readable() as fd:
+        with _Reading(self, self._last_look.take(self._index)) as read:
             for run in reversed(runs):
                 # Between its messages there are no others, but perhaps checkpoints.
                 begin, end = self._index.place(run[0])[0], self._index.place(run[-1])[1]
-                found = message_lines.decode_lines(paths.read_range(fd, begin, end))
+                found = message_lines.decode_lines(read(begin, end))
                 if len(found) != len(run):
                     raise SessionCorruptedError("session log is corrupted: it was changed while it was read")
                 messages += [line.data for line in found]
@@ -177,23 +205,17 @@ class LogContent(LogReader):
     def _lines(self, nodes: list[int]) -> list[bytes]:
         """Return the lines of messages; ``nodes`` ascend."""
         lines: list[bytes] = []
-        with self._readable() as fd:
+        with _Reading(self) as read:
             for node in nodes:
                 begin, end = self._index.place(node)
-                lines.append(paths.read_range(fd, begin, end - 1))
+                lines.append(read(begin, end - 1))
         return lines
 
-    @contextlib.contextmanager
-    def _readable(self) -> Iterator[int]:
-        fd = self._fd
-        if fd is not None:
-            yield fd
-            return
-        fd = paths.open_file(self._name, self._agent_fd(), os.O_RDONLY)
-        try:
-            yield fd
-        finally:
-            os.close(fd)
+    def open_fd(self) -> tuple[int, bool]:
+        """Return the descriptor of the file, and whether it is to be closed after use."""
+        if self._fd is not None:
+            return self._fd, False
+        return paths.open_file(self._name, self._agent_fd(), os.O_RDONLY), True
 
     def export(self) -> list[bytes]:
         """Return a complete log: the lines, and what only files beside the log know."""

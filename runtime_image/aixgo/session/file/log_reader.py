@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aixgo.errors import SessionNotFoundError
 from aixgo.session import formats, validation
@@ -20,6 +18,7 @@ from aixgo.session.types import Repair, SessionRecord
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from aixgo.session.file.last_look import Block, LastLook
     from aixgo.session.recent import RecentMessages
 
 
@@ -39,6 +38,7 @@ class LogReader:
         durable: bool,
         indexes: legacy.IndexCache,
         recent: RecentMessages[int],
+        last_look: LastLook,
         is_writer: Callable[[], bool],
         report: Callable[[Repair], None],
     ) -> None:
@@ -52,6 +52,7 @@ class LogReader:
         self._indexes = indexes
         #: What is kept of the newest messages of all logs.
         self.recent = recent
+        self._last_look = last_look
         self._is_writer = is_writer
         self._report = report
         self._index = LogIndex(session_id)
@@ -101,14 +102,26 @@ class LogReader:
         with self.lock:
             try:
                 agent = self._agent_fd()
-                fd = paths.open_file(self._name, agent, os.O_RDWR if repair else os.O_RDONLY)
+                file = paths.open_seen(self._name, agent, os.O_RDWR if repair else os.O_RDONLY)
             except FileNotFoundError:
                 return self._without_log()
             try:
-                self._read(fd, agent, repair=repair, complete=complete)
+                self._read(file, agent, repair=repair, complete=complete)
             finally:
-                os.close(fd)
+                os.close(file[0])
             return self._index
+
+    def look(self, file: paths.Seen, agent: int) -> None:
+        """Read the end of the log out of its file, and keep it for who asks for its messages next.
+
+        Args:
+            file: The open file, and what it is like.
+            agent: The agent's directory.
+
+        Raises:
+            SessionCorruptedError: the log cannot be understood.
+        """
+        self._read(file, agent, repair=False, complete=False, messages_follow=True)
 
     def _without_log(self) -> LogIndex:
         self._index, self._stamp = LogIndex(self.session_id), None
@@ -121,8 +134,10 @@ class LogReader:
         self._legacy = entry
         return self._index
 
-    def _read(self, fd: int, agent: int, *, repair: bool, complete: bool) -> None:
-        now = stamp_of(os.fstat(fd))
+    def _read(
+        self, file: paths.Seen, agent: int, *, repair: bool, complete: bool, messages_follow: bool = False
+    ) -> None:
+        fd, now = file[0], stamp_of(file[1])
         if complete and not self._index.complete:
             self._index, self._stamp = LogIndex(self.session_id), None
         known = self._borne_out(now)
@@ -136,24 +151,31 @@ class LogReader:
         grown = known is not None and (
             now == known or (not self._is_writer() and now.inode == known.inode and now.size > known.size)
         )
+        block = None
         if not grown:
             resumed = None
             if not complete:
-                resumed = self._seeded(agent, now) or tail.resumed(fd, now.size, self.session_id)
+                if messages_follow:
+                    block = tail.read_end(fd, now.size)
+                else:
+                    resumed = self._seeded(agent, now)
+                resumed = resumed or tail.resumed(fd, now.size, self.session_id, block)
             self._index = resumed or LogIndex(self.session_id)
         try:
-            torn = self._fed(fd, now.size)
+            torn = self._fed(fd, now.size, block)
         except BaseException:
             self._stamp = None
             raise
-        index = self._index
+        index, self._stamp = self._index, now
         if torn is not None and repair:
             paths.truncate(fd, torn, durable=self._durable)
             cut = f"cut {now.size - torn} bytes of an entry that was never completed"
             self._report(Repair(self.agent_name, self.session_id, cut))
-        self._stamp = stamp_of(os.fstat(fd))
+            self._stamp = stamp_of(os.fstat(fd))
         if index.session is None:
             self._apply_legacy_index(agent)
+        if block is not None and torn is None:  # what is torn will be cut, and something else be there
+            self._last_look.keep(index, block)
 
     def _borne_out(self, now: Stamp) -> Stamp | Written | None:
         """Return what is known of the file: as it is now, if nobody touched it since this process did."""
@@ -165,15 +187,21 @@ class LogReader:
                 self._sight.clock_is_ours = None  # or somebody touched the file; the next write tells
         return known
 
-    def _fed(self, fd: int, size: int) -> int | None:
+    def _fed(self, fd: int, size: int, block: Block | None) -> int | None:
         """Feed what the index does not know yet. Returns what :func:`feed_lines` does."""
-        if not self._index.complete:
-            with contextlib.suppress(WholeLogNeededError):
-                torn = feed_lines(self._index, paths.read_range(fd, self._index.size, size), self._index.size)
-                if torn is None:
-                    return None
-            self._index = LogIndex(self.session_id)
-        return feed_lines(self._index, paths.read_range(fd, self._index.size, size), self._index.size)
+        known = self._index.size
+        rest = None if block is None else block.part(known, size)
+        if rest is None:
+            rest = paths.read_range(fd, known, size)
+        if self._index.complete:
+            return feed_lines(self._index, rest, known)
+        try:
+            if feed_lines(self._index, rest, known) is None:
+                return None
+        except WholeLogNeededError:
+            pass
+        self._index = LogIndex(self.session_id)
+        return feed_lines(self._index, paths.read_range(fd, 0, size), 0)
 
     def _seeded(self, agent: int, now: Stamp) -> LogIndex | None:
         entry = self._indexes.get(self.agent_name, agent).get(self.session_id)
@@ -353,8 +381,7 @@ class LogReader:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class _Identity:
+class _Identity(NamedTuple):
     """What never changes about a session."""
 
     #: Where it was taken from.

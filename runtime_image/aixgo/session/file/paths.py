@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 DIRECTORY_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
+#: Rights that a file of a store gives to nobody.
+_NOT_FOR_FILES: Final = 0o7777 & ~FILE_MODE
 _DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
+#: The descriptor of an open file, and what the file is like.
+Seen = tuple[int, os.stat_result]
 
 #: Where sessions are kept when nothing else is said.
 DEFAULT_DIRECTORY: Final = "~/.aixgo/sessions"
@@ -57,10 +61,17 @@ class WouldWaitError(Exception):
     """What was to be done without waiting cannot be done so."""
 
 
+_BUFFER: Final = 64 * 1024
+
+
 class _Patience(threading.local):
     """How many bytes this thread may still read without waiting for the disk; None: it may wait."""
 
     left: int | None = None
+
+    def __init__(self) -> None:
+        #: What is read is in here for a moment: to ask for as much memory each time costs more than reading.
+        self.buffer = bytearray(_BUFFER)
 
 
 _patience = _Patience()
@@ -227,14 +238,22 @@ def open_file(name: str, dir_fd: int, flags: int) -> int:
     Raises:
         InvalidPathComponentError: it is a symbolic link.
     """
+    return open_seen(name, dir_fd, flags)[0]
+
+
+def open_seen(name: str, dir_fd: int, flags: int) -> Seen:
+    """Open a file as :func:`open_file` does, and return also what it is like."""
     try:
         fd = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE, dir_fd=dir_fd)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise InvalidPathComponentError("symbolic links are not followed") from error
         raise
-    tighten(fd, FILE_MODE)
-    return fd
+    status = os.fstat(fd)
+    if status.st_mode & _NOT_FOR_FILES:
+        tighten(fd, FILE_MODE)
+        status = os.fstat(fd)
+    return fd, status
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -278,11 +297,12 @@ def _cached_range(fd: int, start: int, end: int) -> bytes:
         if min(end, size) - start > left:
             raise WouldWaitError
         end = max(start, size)
-    buffer = bytearray(end - start)
+    wanted = end - start
+    buffer = memoryview(_patience.buffer if wanted <= _BUFFER else bytearray(wanted))[:wanted]
     done = 0
-    while done < len(buffer):
+    while done < wanted:
         try:
-            read = os.preadv(fd, [memoryview(buffer)[done:]], start + done, os.RWF_NOWAIT)
+            read = os.preadv(fd, [buffer[done:]], start + done, os.RWF_NOWAIT)
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
                 raise WouldWaitError from error
@@ -291,7 +311,7 @@ def _cached_range(fd: int, start: int, end: int) -> bytes:
             break
         done += read
     _patience.left = left - done
-    return bytes(memoryview(buffer)[:done])
+    return bytes(buffer[:done])
 
 
 def replace_file(name: str, dir_fd: int, data: bytes, *, durable: bool) -> None:

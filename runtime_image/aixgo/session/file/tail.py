@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aixgo.session import formats, message_lines, positions, validation
 from aixgo.session.file import paths
+from aixgo.session.file.last_look import Block
 from aixgo.session.log import LogIndex
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aixgo.message import Message
     from aixgo.session.message_lines import MessageLine
 
@@ -22,41 +25,57 @@ _FIRST_BLOCK: Final = 16 * 1024
 #: A position that is further from the end is not looked for.
 _MOST: Final = 1 << 20
 _BLOCK: Final = 64 * 1024
+#: What is read of a log that was not seen yet, for those who ask for its messages next: about 100.
+_END: Final = 48 * 1024
 #: What a position and what varies between lines adds to the bytes of messages.
 _MARGIN: Final = 1.08
 _HEADER: Final = 4096
 _MARK: Final = b'"event":"position"'
 
 
-def resumed(fd: int, size: int, session_id: str) -> LogIndex | None:
+def read_end(fd: int, size: int) -> Block:
+    """Return the end of a log: what who wants its newest messages mostly needs."""
+    begin = max(0, size - _END)
+    return Block(begin, paths.read_range(fd, begin, size))
+
+
+def resumed(fd: int, size: int, session_id: str, end: Block | None = None) -> LogIndex | None:
     """Return the index of a log at its last position; the lines from there on are to be fed.
+
+    Args:
+        fd: The log.
+        size: Its size.
+        session_id: Whose log it should be.
+        end: Its end, if it was read.
 
     Returns:
         None if the whole log is better read.
     """
     if size <= 2 * SPACING:
         return None
-    session = read_header(fd)
+    session = _header(fd, end)
     if session is None or session.get("id") != session_id:
         return None
-    block = _FIRST_BLOCK
-    while block <= _MOST:
-        begin = max(0, size - block)
-        index = _at_position(paths.read_range(fd, begin, size), begin, session_id, session)
-        if index is not None or begin == 0:
+    wanted = _FIRST_BLOCK
+    while wanted <= _MOST:
+        if end is None or len(end.data) < wanted:
+            begin = max(0, size - wanted)
+            end = Block(begin, paths.read_range(fd, begin, size))
+        index = _at_position(end, session_id, session)
+        if index is not None or end.begin == 0:
             return index
-        block *= 4
+        wanted = 4 * max(wanted, len(end.data))
     return None
 
 
-def read_header(fd: int) -> dict[str, Any] | None:
+def _header(fd: int, end: Block | None) -> dict[str, Any] | None:
     """Return whose session a log is, if its first entry says so."""
-    head = paths.read_range(fd, 0, _HEADER)
-    end = head.find(b"\n")
-    if end < 0:
+    head = end.data if end is not None and end.begin == 0 else paths.read_range(fd, 0, _HEADER)
+    line_end = head.find(b"\n")
+    if line_end < 0:
         head = paths.read_range(fd, 0, validation.MAX_ENTRY_BYTES)
-        end = head.find(b"\n")
-    return None if end < 0 else session_of(head[:end])
+        line_end = head.find(b"\n")
+    return None if line_end < 0 else session_of(head[:line_end])
 
 
 def session_of(line: bytes) -> dict[str, Any] | None:
@@ -71,24 +90,20 @@ def session_of(line: bytes) -> dict[str, Any] | None:
     return session if isinstance(session, dict) else None
 
 
-def _at_position(data: bytes, offset: int, session_id: str, session: dict[str, Any]) -> LogIndex | None:
-    """Return the index at the last position in ``data``, which begins at ``offset`` in the log."""
+def _at_position(block: Block, session_id: str, session: dict[str, Any]) -> LogIndex | None:
+    """Return the index at the last position in the end of a log."""
+    offset, data = block
     found = len(data)
     while (found := data.rfind(_MARK, 0, found)) >= 0:
         begin = data.rfind(b"\n", 0, found) + 1
         end = data.find(b"\n", found)
         if end < 0 or (begin == 0 and offset):
             continue
-        try:
-            entry = formats.decode_entry(data[begin:end])
-        except ValueError:
+        told = positions.decode_line(data[begin:end])
+        if told is None:
             continue
-        moment = formats.time_or_none(entry.get("timestamp"))
-        position = positions.position_of(entry["data"]) if positions.is_position(entry) else None
-        if position is None or moment is None:
-            continue
-        leaf = entry.get("parentId", "")
-        if not isinstance(leaf, str) or bool(leaf) != bool(position.message_count):
+        leaf, moment, position = told
+        if bool(leaf) != bool(position.message_count):
             return None
         place = _place_of(leaf, data, begin, offset) if leaf else (0, 0)
         if place is None:
@@ -111,25 +126,19 @@ def _at_position(data: bytes, offset: int, session_id: str, session: dict[str, A
 
 
 def _place_of(entry_id: str, data: bytes, before: int, offset: int) -> tuple[int, int] | None:
-    """Return where the line of a message before some place in ``data`` begins and ends in the log."""
-    start = b'\n{"id":"%b"' % entry_id.encode()
-    begin = data.rfind(start, 0, before) + 1
-    if not begin:
-        return None
-    end = data.index(b"\n", begin) + 1
-    entry = formats.decode_entry(data[begin:end])
-    if entry["id"] != entry_id or entry["type"] != formats.MESSAGE:
-        return None
-    return offset + begin, offset + end
+    """Return where the line of an entry before some place in ``data`` begins and ends in the log."""
+    # That it is a message is seen when it is read.
+    begin = data.rfind(b'\n{"id":"%b",' % entry_id.encode(), 0, before) + 1
+    return (offset + begin, offset + data.index(b"\n", begin) + 1) if begin else None
 
 
 def newest_messages(
-    fd: int, place: tuple[int, int], leaf: str, count: int, most: int
+    read: Callable[[int, int], bytes], place: tuple[int, int], leaf: str, count: int, most: int
 ) -> tuple[list[Message], int] | None:
     """Return up to ``count`` messages of a branch, oldest first, and how many bytes their lines take.
 
     Args:
-        fd: The log.
+        read: Returns the bytes of the log between two places.
         place: Where the line of the newest message begins and ends.
         leaf: The newest message.
         count: How many.
@@ -148,7 +157,7 @@ def newest_messages(
         if found:
             line = (first - end) // len(found)
         begin = max(0, end - min(_BLOCK, int(missing * line * _MARGIN) + 512))
-        data = paths.read_range(fd, begin, end) + rest
+        data = read(begin, end) + rest
         # The first line is not complete, unless the file begins with it.
         whole = data.find(b"\n") + 1 if begin else 0
         rest = data[:whole] if whole else data if begin else b""
