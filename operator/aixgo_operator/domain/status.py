@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from aixgo_operator.domain.resolved import ResolvedRuntime
     from aixgo_operator.domain.settings import OperatorSettings
 
-__all__ = ["agent_status", "backend_status", "invalid_status", "runtime_status"]
+__all__ = ["agent_status", "backend_status", "in_trouble", "invalid_status", "runtime_status"]
 
 Status = dict[str, Any]
 
@@ -74,6 +74,17 @@ def runtime_status(
     if (tls := _tls(observation)) is not None:
         status["tls"] = tls
     return status
+
+
+def in_trouble(resolved: ResolvedRuntime, observation: RuntimeObservation) -> bool:
+    """Whether something is wrong with a runtime that does not pass by itself, as the steps of a start do."""
+    answering = runtime_state.answering(observation)
+    return (
+        resolved.held
+        or observation.reconcile_error is not None
+        or any(item.statusz.sessions.error for item in answering)
+        or bool(troubles(observation.pods))
+    )
 
 
 def invalid_status(generation: int, message: str, *, previous: Mapping[str, Any], now: datetime) -> Status:

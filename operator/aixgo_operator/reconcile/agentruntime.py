@@ -20,9 +20,8 @@ from aixgo_operator.api.constants import (
 from aixgo_operator.api.v1alpha1 import AgentRuntime
 from aixgo_operator.domain import naming
 from aixgo_operator.domain.observation import RuntimeObservation
-from aixgo_operator.domain.pod_trouble import troubles
 from aixgo_operator.domain.resolve import resolve_runtime
-from aixgo_operator.domain.status import agent_status, runtime_status
+from aixgo_operator.domain.status import agent_status, in_trouble, runtime_status
 from aixgo_operator.kube.apply import ApplyResult
 from aixgo_operator.kube.resources import CERTIFICATES, CONFIG_MAPS, DEPLOYMENTS, SECRETS
 from aixgo_operator.pki.issue import LeafRequest
@@ -292,7 +291,7 @@ async def _conclude(
     now, settings = context.now(), context.settings
     runtime = resolved.runtime
     waited = now - context.unsettled.get(Key(KIND_AGENT_RUNTIME, runtime.namespace, runtime.name), now)
-    trouble = resolved.held or observation.reconcile_error is not None or bool(troubles(observation.pods))
+    trouble = in_trouble(resolved, observation)
     # The agents first: a runtime that says it is done has agents that say so too.
     settled = True
     for item in resolved.agents:

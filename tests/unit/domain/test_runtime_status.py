@@ -30,7 +30,7 @@ from aixgo_operator.api.constants import ConditionType, Reason
 from aixgo_operator.domain.observation import PodObservation, RuntimeObservation
 from aixgo_operator.domain.problem import Problem
 from aixgo_operator.domain.resolved import ResolvedRuntime
-from aixgo_operator.domain.status import invalid_status, runtime_status
+from aixgo_operator.domain.status import in_trouble, invalid_status, runtime_status
 
 BACKEND = make_backend()
 READY = ("True", "Ready")
@@ -393,6 +393,19 @@ def test_a_lost_backend_is_told_in_the_pods_words_also_when_they_are_unready() -
         item = condition(status, "Ready")
         assert item is not None
         assert (item["reason"], item["message"]) == ("NotReady", "connection refused")
+
+
+def test_what_does_not_pass_by_itself() -> None:
+    resolved = resolved_runtime()
+    assert not in_trouble(resolved, healthy(resolved))
+    starting = make_pod(resolved, ready=False, started=False, statusz=None)
+    assert not in_trouble(resolved, healthy(resolved, pods=(starting,)))
+    assert in_trouble(resolved, healthy(resolved, pods=(pull_failure(resolved, "ErrImagePull", "no"),)))
+    assert in_trouble(resolved, healthy(resolved, reconcile_error="refused"))
+    assert in_trouble(replace(resolved, held=True), healthy(resolved))
+    said = statusz(resolved, sessions=SessionStatus(type="Redis", ready=False, error="connection refused"))
+    for ready in (True, False):
+        assert in_trouble(resolved, healthy(resolved, pods=(make_pod(resolved, ready=ready, statusz=said),)))
 
 
 def test_a_replica_that_does_not_use_the_backend_yet() -> None:
