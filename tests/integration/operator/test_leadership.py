@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -55,12 +56,23 @@ async def _lease(cluster: support.Cluster, elector: Elector) -> dict[str, Any]:
     return dict(found["spec"])
 
 
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
 async def test_a_released_lease_is_taken_at_once(cluster: support.Cluster, candidates: list[Elector]) -> None:
     first, second = candidates
     await first.acquire()
     waiting = asyncio.create_task(second.acquire())
     holding = asyncio.create_task(first.hold())
-    await asyncio.sleep(TIMES.duration * 1.5)  # longer than a lease: renewing keeps it
+    began = await _lease(cluster, first)
+
+    async def renewed_for_longer_than_it_lasts() -> bool:
+        now = await _lease(cluster, first)
+        assert now["holderIdentity"] == "a"
+        return _moment(now["renewTime"]) - _moment(began["renewTime"]) > timedelta(seconds=TIMES.duration)
+
+    await support.until(renewed_for_longer_than_it_lasts, "renewals beyond one lease")
     assert first.leading()
     assert not waiting.done()
     holding.cancel()
