@@ -118,8 +118,8 @@ def _open_managed(
     from aixgo.session import RedisBackend, RedisOptions, RedisTLS
     from aixgo_cli.portforward import PortForward
     from aixgo_operator.domain import naming
+    from aixgo_operator.domain.redis_access import REDIS_PORT
     from aixgo_operator.domain.redis_users import namespace_user
-    from aixgo_operator.domain.sessions import REDIS_PORT
 
     namespace, name = item["metadata"]["namespace"], item["metadata"]["name"]
     user = namespace_user(consumer, item["spec"]["keyPrefix"], namespace)

@@ -35,6 +35,7 @@ EVERYTHING = {
     "monitoringNamespaces": ["monitoring"],
     "networkPolicy": {"enabled": True},
     "certManager": {"enabled": False},
+    "redisOperator": {"enabled": False},
     "settings": {"probeIntervalSeconds": 0.5, "resyncSeconds": 3000000},
     "serviceAccount": {"annotations": {"a": "b"}},
     "uninstallHook": {"enabled": True, "waitSeconds": 5},

@@ -85,6 +85,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
   resources: [certificates]
   verbs: [get, list, watch, create, patch, delete]
 {{- end }}
+{{- if .Values.redisOperator.enabled }}
+- apiGroups: [redis.redis.opstreelabs.in]
+  resources: [redisreplications]
+  verbs: [get]
+{{- end }}
 # Patched only for an annotation that makes the kubelet refresh a pod's files at once.
 - apiGroups: [""]
   resources: [pods]

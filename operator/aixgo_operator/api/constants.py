@@ -121,6 +121,7 @@ class Reason(StrEnum):
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 - a reason, no secret
     CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"
     KEY_NOT_FOUND = "KeyNotFound"
+    REDIS_REPLICATION_NOT_FOUND = "RedisReplicationNotFound"
     REF_NOT_PERMITTED = "RefNotPermitted"
     INVALID_CERTIFICATE = "InvalidCertificate"
     ISSUER_NOT_AVAILABLE = "IssuerNotAvailable"

@@ -37,6 +37,13 @@ def backend_key(runtime: AgentRuntime) -> ObjectKey | None:
     return None if ref is None else (ref.namespace or runtime.namespace, ref.name)
 
 
+def replication_key(backend: SessionBackend) -> ObjectKey | None:
+    """Return the RedisReplication that the backend points to, if any."""
+    redis = backend.spec.redis
+    ref = None if redis is None else redis.replication_ref
+    return None if ref is None else (ref.namespace or backend.namespace, ref.name)
+
+
 def agent_targets(agents: Iterable[Agent]) -> frozenset[ObjectKey]:
     """Return the Agents that ``agents`` call or send to. An output may also lead to no Agent: a channel."""
     found: set[ObjectKey] = set()

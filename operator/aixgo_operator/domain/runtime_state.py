@@ -83,6 +83,11 @@ def certificates(resolved: ResolvedRuntime, observation: RuntimeObservation, now
         if failed is not None:
             return failed
     if certificate is None or certificate.sha256_fingerprint is None:
+        if resolved.held:
+            # Not what is wrong, but what follows from it.
+            return unknown(
+                CERTIFICATES, Reason.NOT_ISSUED, "nothing is issued before the problems are solved"
+            )
         return false(CERTIFICATES, Reason.NOT_ISSUED, "there is no certificate yet")
     if certificate.not_after is not None and certificate.not_after <= now:
         return false(

@@ -12,9 +12,8 @@ from aixgo_operator.domain import naming
 from aixgo_operator.domain.consent import allows
 from aixgo_operator.domain.lookup import missing_bundle, missing_secret_keys, refused, unresolved
 from aixgo_operator.domain.problem import Problem
+from aixgo_operator.domain.redis_access import Located, locate, redis_access
 from aixgo_operator.domain.redis_users import (
-    OPERATOR_PASSWORD_KEY,
-    OPERATOR_USERNAME_KEY,
     PASSWORD_KEY,
     USERNAME_KEY,
     key_prefix,
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from aixgo_operator.domain.settings import OperatorSettings
     from aixgo_operator.domain.snapshot import Snapshot
 
-REDIS_PORT = 6379
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -100,7 +98,10 @@ def resolve_backend_of(
     if invalid := backend_spec_problems(backend):
         problems = (*invalid, *conflicts)
         return ResolvedBackend(backend, problems, held=True, consumers=consumers, dns_names=dns_names)
-    access = redis_access(backend, redis, settings)
+    located = locate(snapshot.replication, backend, redis, settings)
+    if not isinstance(located, Located):
+        return ResolvedBackend(backend, (located, *conflicts), held=True, consumers=consumers)
+    access = redis_access(backend, redis, located)
     resolved = ResolvedBackend(
         backend,
         (*conflicts, *_backend_references(snapshot, backend, redis)),
@@ -117,48 +118,6 @@ def resolve_backend_of(
         ),
         dns_names=dns_names,
     )
-
-
-def redis_access(backend: SessionBackend, redis: RedisSpec, settings: OperatorSettings) -> RedisAccess:
-    """Return how the operator itself reaches the Redis of ``backend``."""
-    namespace = backend.namespace
-    if redis.managed is not None:
-        auth = naming.redis_auth_secret(backend.name)
-        return RedisAccess(
-            mode="Standalone",
-            addresses=(managed_address(backend, settings),),
-            database=redis.database,
-            username=SecretKey(namespace, auth, OPERATOR_USERNAME_KEY),
-            password=SecretKey(namespace, auth, OPERATOR_PASSWORD_KEY),
-            ca=SecretKey(namespace, naming.redis_tls_secret(backend.name), TLS_CA_KEY),
-        )
-    auth_spec = redis.auth
-    username = None if auth_spec is None else auth_spec.username_secret_ref
-    password = None if auth_spec is None else auth_spec.password_secret_ref
-    tls = redis.tls if redis.tls is not None and redis.tls.mode == "Required" else None
-    bundle = None if tls is None else tls.ca_bundle_ref
-    certificate = None if tls is None else tls.certificate_ref
-    return RedisAccess(
-        mode=redis.mode,
-        addresses=redis.addresses,
-        database=redis.database,
-        sentinel_master=None if redis.sentinel is None else redis.sentinel.master_name,
-        username=None if username is None else SecretKey(namespace, username.name, username.key),
-        password=None if password is None else SecretKey(namespace, password.name, password.key),
-        tls=tls is not None,
-        ca=None if bundle is None else SecretKey(namespace, bundle.name, bundle.key),
-        ca_kind="Secret" if bundle is None else bundle.kind,
-        client_certificate=None if certificate is None else (namespace, certificate.name),
-        server_name=None if tls is None else tls.server_name,
-    )
-
-
-def managed_address(backend: SessionBackend, settings: OperatorSettings) -> str:
-    """Return ``host:port`` of a managed Redis."""
-    host = naming.service_host(
-        naming.redis_workload(backend.name), backend.namespace, settings.cluster_domain
-    )
-    return f"{host}:{REDIS_PORT}"
 
 
 def _not_there(runtime: AgentRuntime, wanted: tuple[str, str]) -> Problem:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aixgo_operator.api.v1alpha1 import Agent, AgentRuntime, SessionBackend
+    from aixgo_operator.domain.redis_access import Replication
 
 #: Namespace and name of an object.
 ObjectKey = tuple[str, str]
@@ -59,6 +60,8 @@ class Snapshot:
     #: The Agents of ``references.agent_targets`` that exist, and the runtimes they are on.
     target_agents: Mapping[ObjectKey, Agent] = field(default_factory=dict)
     target_runtimes: Mapping[ObjectKey, AgentRuntime] = field(default_factory=dict)
+    #: What ``backend``'s replicationRef leads to; None: it has none.
+    replication: Replication | None = None
     #: Messages about child objects whose name is taken by an object that the operator does not own.
     name_conflicts: tuple[str, ...] = ()
     #: Why no cert-manager Certificate can be made for ``spec.tls.issuerRef``; None: it can.

@@ -98,8 +98,6 @@ def backend_spec_problems(backend: SessionBackend) -> tuple[Problem, ...]:
     """Return what is wrong with the spec of a session backend."""
     redis = backend.spec.redis
     wrong: list[str] = []
-    if redis is not None and redis.replication_ref is not None:
-        wrong.append("spec.redis.replicationRef is not supported by this version: set spec.redis.addresses")
     managed = None if redis is None else redis.managed
     if managed is not None and managed.max_memory is not None and redis_bytes(managed.max_memory) is None:
         wrong.append("spec.redis.managed.maxMemory is no size: write it as 200mb or 200Mi")

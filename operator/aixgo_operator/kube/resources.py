@@ -73,6 +73,10 @@ BUDGETS: Final = Resource("policy/v1", "PodDisruptionBudget", "poddisruptionbudg
 AUTOSCALERS: Final = Resource("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 NETWORK_POLICIES: Final = Resource("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 CERTIFICATES: Final = Resource("cert-manager.io/v1", "Certificate", "certificates")
+#: Of the Redis operator of OpsTree; read only.
+REDIS_REPLICATIONS: Final = Resource(
+    "redis.redis.opstreelabs.in/v1beta2", "RedisReplication", "redisreplications"
+)
 LEASES: Final = Resource("coordination.k8s.io/v1", "Lease", "leases")
 
 #: The users' kinds.

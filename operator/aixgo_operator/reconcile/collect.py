@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aixgo_operator.domain import naming, references
+from aixgo_operator.domain.redis_access import Replication
 from aixgo_operator.domain.snapshot import Snapshot
-from aixgo_operator.kube.resources import CERTIFICATES, DEPLOYMENTS
+from aixgo_operator.kube.errors import ForbiddenError
+from aixgo_operator.kube.resources import CERTIFICATES, DEPLOYMENTS, REDIS_REPLICATIONS
 from aixgo_operator.reconcile.observe import scaled_by
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class Collector:
             config_maps=await self._referenced.config_maps(wanted.config_maps),
             target_agents=target_agents,
             target_runtimes={key: found for key, found in runtimes.items() if found is not None},
+            replication=await self._replication(backend),
             issuer_problem=self._issuer_problem(runtime),
             replicas_managed_by=scaled_by(
                 cache.find(DEPLOYMENTS, runtime.namespace, workload), runtime.spec.replicas
@@ -74,7 +77,19 @@ class Collector:
             namespaces=self._namespaces(),
             secrets=await self._referenced.secrets(wanted.secrets),
             config_maps=await self._referenced.config_maps(wanted.config_maps),
+            replication=await self._replication(backend),
         )
+
+    async def _replication(self, backend: SessionBackend | None) -> Replication | None:
+        where = None if backend is None else references.replication_key(backend)
+        if where is None:
+            return None
+        try:
+            found = await self._referenced.read(REDIS_REPLICATIONS, where) or {}
+        except ForbiddenError:
+            return Replication({}, forbidden=True)
+        info = (found.get("status") or {}).get("connectionInfo")
+        return Replication(info if isinstance(info, dict) else {})
 
     def _issuer_problem(self, runtime: AgentRuntime) -> str | None:
         issuer = runtime.spec.tls.issuer_ref

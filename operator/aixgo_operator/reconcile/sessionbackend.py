@@ -20,10 +20,11 @@ from aixgo_operator.domain.conditions import resolved_refs
 from aixgo_operator.domain.consent import EVERY_NAMESPACE, allowed_namespaces
 from aixgo_operator.domain.observation import BackendObservation
 from aixgo_operator.domain.redis_users import key_prefix
+from aixgo_operator.domain.references import replication_key
 from aixgo_operator.domain.resolve import resolve_backend
 from aixgo_operator.domain.status import backend_status
 from aixgo_operator.kube.errors import ConflictError
-from aixgo_operator.kube.resources import SECRETS, SESSION_BACKENDS
+from aixgo_operator.kube.resources import REDIS_REPLICATIONS, SECRETS, SESSION_BACKENDS
 from aixgo_operator.pki.issue import LeafRequest
 from aixgo_operator.probe.redis_info import ProbeError
 from aixgo_operator.reconcile.describe import describe
@@ -76,6 +77,10 @@ async def reconcile_backend(context: Context, key: Key) -> Requeue:
         return Requeue()
     assert isinstance(backend, SessionBackend)  # noqa: S101  the cache parses by kind
 
+    replication = replication_key(backend)
+    if replication is not None:
+        # Nobody watches it: every look at the backend reads it anew, for its consumers, too.
+        context.referenced.forget(REDIS_REPLICATIONS.kind, *replication)
     snapshot = await context.collector.backend(backend)
     resolved = resolve_backend(snapshot, context.settings)
     if backend.metadata.deletion_timestamp is not None:

@@ -12,13 +12,13 @@ from aixgo_operator.api.constants import (
 )
 from aixgo_operator.domain import labels, naming
 from aixgo_operator.domain.hashing import digest
+from aixgo_operator.domain.redis_access import REDIS_PORT
 from aixgo_operator.domain.redis_users import (
     ACL_FILE_KEY,
     OPERATOR_PASSWORD_KEY,
     OPERATOR_USERNAME_KEY,
 )
 from aixgo_operator.domain.resolved import FileSource
-from aixgo_operator.domain.sessions import REDIS_PORT
 from aixgo_operator.render import redis_scripts as scripts
 from aixgo_operator.render.common import (
     Manifest,

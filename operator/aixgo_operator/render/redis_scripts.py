@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from aixgo_operator.domain.redis_access import REDIS_PORT
 from aixgo_operator.domain.redis_users import (
     ACL_FILE_KEY,
     OPERATOR_PASSWORD_KEY,
     OPERATOR_USERNAME_KEY,
 )
-from aixgo_operator.domain.sessions import REDIS_PORT
 from aixgo_operator.domain.validate import redis_bytes
 
 if TYPE_CHECKING:

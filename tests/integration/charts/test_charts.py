@@ -132,6 +132,7 @@ def test_operator_is_ready_for_a_second_replica(helm: Helm) -> None:
         {"certificates": {"authorityDurationSeconds": 60}},
         {"settings": {"resyncSecond": 60}},
         {"settings": {"resyncSeconds": 0}},
+        {"settings": {"resyncSeconds": "soon"}},
     ],
 )
 def test_mistyped_values_are_refused(helm: Helm, values: dict[str, Any]) -> None:
@@ -161,6 +162,8 @@ def test_further_settings_are_those_without_a_value_of_their_own(helm: Helm) -> 
     own = set(yaml.safe_load(of_kind(helm.render(), "ConfigMap")["data"]["settings.yaml"]))
     known = {field.alias for field in OperatorSettings.model_fields.values()} - {"operatorVersion"}
     schema = json.loads((CHARTS / "aixgo-operator" / "values.schema.json").read_text())
+    given = operator_settings(helm.render("--set", "settings.probeIntervalSeconds=0.3"))
+    assert given.probe_interval_seconds == 0.3
     assert set(schema["properties"]["settings"]["properties"]) == known - own
 
 

@@ -86,6 +86,8 @@ class Walk:
         await apply(m.secret(team, "prompt", text="Be brief."))
         await apply(m.managed_redis(team))
         await apply(m.file_backend(team, "files"))
+        elsewhere = {"replicationRef": {"name": "no-such"}}
+        await apply(m.managed_redis(team, "elsewhere", redis=elsewhere))
         everything: dict[str, Any] = {
             "sessionBackendRef": {"name": "sessions"},
             "clients": [{"name": "ci"}],
@@ -243,6 +245,7 @@ class Walk:
 
     async def delete(self) -> None:
         await self.cluster.delete(SESSION_BACKENDS, self.team, "files")
+        await self.cluster.delete(SESSION_BACKENDS, self.team, "elsewhere")
         await self.cluster.delete(AGENT_RUNTIMES, self.team, "filed")
         await self.cluster.delete(AGENT_RUNTIMES, self.team, "runtime")
 

@@ -254,7 +254,7 @@ def test_a_backend_lists_its_allowed_consumers_and_makes_a_user_for_each_namespa
 
 def test_what_this_version_cannot_do_is_refused() -> None:
     for redis in (
-        {"replicationRef": {"name": "r"}},
+        {"mode": "Cluster", "replicationRef": {"name": "r"}},
         {"managed": {"maxMemory": "1 000"}},
         {"managed": {"maxMemory": "1gb\nport 6379"}},
     ):
