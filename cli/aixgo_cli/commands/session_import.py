@@ -159,7 +159,7 @@ async def _opened(source: str, store: Store, prefix: str) -> AsyncIterator[tuple
 
 def _import_file(store: Store, file: Path, agent: str | None, session_id: str | None) -> None:
     from aixgo.session.inspect import with_owner
-    from aixgo.session.log import index_lines
+    from aixgo.session.log_lines import index_lines
 
     try:
         lines = [line for line in file.read_bytes().split(b"\n") if line.strip()]

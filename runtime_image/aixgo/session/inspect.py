@@ -18,12 +18,13 @@ from aixgo.errors import (
 )
 from aixgo.identifiers import new_id
 from aixgo.session import formats, validation
-from aixgo.session.log import LogIndex, index_lines
+from aixgo.session.log_lines import index_lines
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from aixgo.session.backend import Backend
+    from aixgo.session.log import LogIndex
     from aixgo.session.types import SessionRecord
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from aixgo import Message
 from aixgo.session import CheckpointCorruptedError, CheckpointMismatchError, SessionCorruptedError, formats
 from aixgo.session.file.salvage import readable_lines
-from aixgo.session.log import ROOT, LogIndex, feed_lines, index_lines
+from aixgo.session.log import ROOT, LogIndex
+from aixgo.session.log_lines import feed_lines, index_lines
 from aixgo.session.types import Checkpoint, NewSession
 
 TIME = "2026-02-08T14:36:26Z"

@@ -13,7 +13,7 @@ from aixgo.errors import (
 from aixgo.session.file.engine import LARGE_READ, FileEngine
 from aixgo.session.file.log_writer import SessionLog
 from aixgo.session.file.verify import verify_files
-from aixgo.session.log import index_lines
+from aixgo.session.log_lines import index_lines
 from aixgo.session.types import TurnStart
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from aixgo.errors import SessionNotFoundError
 from aixgo.session import formats, validation
 from aixgo.session.file import legacy, paths, seeds, tail
 from aixgo.session.file.sight import LOOK_AGAIN, Sight, Stamp, Written, stamp_of
-from aixgo.session.log import LogIndex, WholeLogNeededError, feed_lines
+from aixgo.session.log import LogIndex, WholeLogNeededError
+from aixgo.session.log_lines import feed_lines
 from aixgo.session.types import Repair, SessionRecord
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from aixgo.session.file.change import Change, NewMessages, OtherChange, R
 from aixgo.session.file.log_content import LogContent
 from aixgo.session.file.sight import LOOK_AGAIN, Stamp, Written, earliest_time, stamp_of
 from aixgo.session.file.wal import Names
-from aixgo.session.log import LogIndex, feed_lines
+from aixgo.session.log import LogIndex
+from aixgo.session.log_lines import feed_lines
 from aixgo.session.types import Checkpoint
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aixgo.errors import SessionCorruptedError
 from aixgo.session import formats
-from aixgo.session.log import index_lines
+from aixgo.session.log_lines import index_lines
 from aixgo.session.redis.verify import literally
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import orjson
 
 from aixgo.errors import CheckpointCorruptedError, CheckpointMismatchError, SessionCorruptedError
 from aixgo.session import formats
-from aixgo.session.log import LogIndex, index_lines
+from aixgo.session.log_lines import index_lines
 from aixgo.session.redis import records
 from aixgo.session.redis.keys import ranges_text
 from aixgo.session.types import NewSession
@@ -20,6 +20,7 @@ from aixgo.session.types import NewSession
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from aixgo.session.log import LogIndex
     from aixgo.session.types import Checkpoint
 
 _logger = logging.getLogger("aixgo.session.redis")
