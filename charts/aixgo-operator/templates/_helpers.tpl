@@ -51,7 +51,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
   verbs: [get, list, watch]
 - apiGroups: [aixgo.dev]
   resources: [agentruntimes/status, agents/status, sessionbackends/status]
-  verbs: [patch]
+  verbs: [update]
 # metadata.finalizers only: a SessionBackend in use is protected. No spec is ever written.
 - apiGroups: [aixgo.dev]
   resources: [sessionbackends]

@@ -19,6 +19,7 @@ MAX_MESSAGE: Final = 32_768
 
 #: Conditions in the order in which they are written: as in :class:`ConditionType`.
 _ORDER: Final = {kind: index for index, kind in enumerate(ConditionType)}
+_OWN_TYPES: Final = frozenset(str(kind) for kind in ConditionType)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,12 @@ def write(
             }
         )
     return written
+
+
+def with_others(status: dict[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``status`` with the conditions of the stored one whose types are somebody else's, at the end."""
+    others = [item for item in stored.get("conditions") or () if item.get("type") not in _OWN_TYPES]
+    return status | {"conditions": [*status["conditions"], *others]} if others else status
 
 
 def timestamp(moment: datetime) -> str:

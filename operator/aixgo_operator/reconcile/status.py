@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aixgo_operator.api.base import describe_errors
 from aixgo_operator.api.constants import KIND_AGENT, ConditionStatus, ConditionType, Reason
-from aixgo_operator.domain.conditions import timestamp
+from aixgo_operator.domain.conditions import timestamp, with_others
 from aixgo_operator.domain.status import invalid_status
+from aixgo_operator.kube.errors import ConflictError
 from aixgo_operator.kube.resources import resource_of
+from aixgo_operator.reconcile.cache import ref_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,13 +54,19 @@ class StatusWriter:
         """Write ``status`` if it is not what the object has; tell whether it was written. Raises ApiError."""
         metadata = manifest["metadata"]
         stored = manifest.get("status") or {}
+        status = with_others(status, stored)
         if status == stored or self._normalised.get(metadata["uid"]) == (status, stored):
             return False
         # The Event first: a process that dies in between leaves the transition to the next one, which gives
         # its Event the same name. The other way round nobody would tell it.
         await self._tell(manifest, stored, status)
-        resource = resource_of(manifest)
-        answer = await self._client.patch_status(resource, metadata["namespace"], metadata["name"], status)
+        known = self._cache.get(ref_of(manifest))
+        if known is not None and known["metadata"]["uid"] == metadata["uid"]:
+            manifest = known
+        try:
+            answer = await self._client.replace_status(manifest, status)
+        except ConflictError:
+            return await self._write_newest(manifest, status)
         if answer is None:
             return False
         self._cache.put(answer)
@@ -67,6 +75,18 @@ class StatusWriter:
         else:
             self._normalised.pop(metadata["uid"], None)
         return True
+
+    async def _write_newest(self, manifest: Manifest, status: dict[str, Any]) -> bool:
+        """Write the status of an object that has changed since it was seen.
+
+        The answer is not kept: what has changed is news that only its watch event may tell.
+        """
+        metadata = manifest["metadata"]
+        newest = await self._client.get(resource_of(manifest), metadata["namespace"], metadata["name"])
+        if newest is None or newest["metadata"]["uid"] != metadata["uid"]:
+            return False
+        status = with_others(status, newest.get("status") or {})
+        return await self._client.replace_status(newest, status) is not None
 
     async def refuse(self, manifest: Manifest, error: ValidationError) -> None:
         """Tell an object that the models refuse what is wrong with it. Raises ApiError."""

@@ -82,7 +82,8 @@ def _questions(cluster_wide: bool) -> Iterator[tuple[str, str, str, bool]]:
         yield "deletecollection", resource, "team-a", False
     for kind in ("agentruntimes", "agents", "sessionbackends"):
         yield "watch", f"aixgo.dev|{kind}", "team-b", True
-        yield "patch", f"aixgo.dev|{kind}:status", "team-b", True
+        yield "update", f"aixgo.dev|{kind}:status", "team-b", True
+        yield "patch", f"aixgo.dev|{kind}:status", "team-b", False
         # Users' objects are theirs; only a SessionBackend's finalizer is the operator's.
         yield "patch", f"aixgo.dev|{kind}", "team-b", kind == "sessionbackends"
         for verb in ("create", "update", "delete"):

@@ -40,7 +40,7 @@ async def test_an_ordinary_start_is_one_status_each_and_one_event(
     namespace = await cluster.namespace()
     async with support.running(plane, cluster, support.settings(namespace, (namespace,))) as operator:
         written = await start_without_pods(cluster, operator, namespace)
-        assert not {"PATCH agents", "PATCH agentruntimes", "POST events"} & written.keys()
+        assert not {"PUT agents", "PUT agentruntimes", "POST events"} & written.keys()
         for resource, name in ((AGENT_RUNTIMES, "runtime"), (AGENTS, "assistant")):
             ready = await cluster.condition(resource, namespace, name, "Ready")
             assert (ready["status"], ready["reason"]) == ("Unknown", "Pending")
@@ -49,7 +49,7 @@ async def test_an_ordinary_start_is_one_status_each_and_one_event(
         await cluster.until_condition(AGENT_RUNTIMES, namespace, "runtime", "Ready", "True")
         await operator.quiet()
         written = operator.writes()
-        assert (written["PATCH agents"], written["PATCH agentruntimes"], written["POST events"]) == (1, 1, 1)
+        assert (written["PUT agents"], written["PUT agentruntimes"], written["POST events"]) == (1, 1, 1)
 
 
 async def test_trouble_is_told_at_once(plane: ControlPlane, cluster: support.Cluster) -> None:
@@ -68,7 +68,7 @@ async def test_trouble_is_told_at_once(plane: ControlPlane, cluster: support.Clu
             content_type="application/merge-patch+json",
         )
         await support.until(
-            lambda: "PATCH agentruntimes" in operator.writes(), "the trouble is told", timeout=5
+            lambda: "PUT agentruntimes" in operator.writes(), "the trouble is told", timeout=5
         )
         ready = await cluster.condition(AGENT_RUNTIMES, namespace, "runtime", "Ready")
         assert "no such image" in ready["message"]
@@ -82,6 +82,6 @@ async def test_agents_hear_at_once_of_a_runtime_that_is_held(
         await cluster.apply(m.runtime(namespace, sessionBackendRef={"name": "nowhere"}))
         await cluster.until_condition(AGENT_RUNTIMES, namespace, "runtime", "Ready", "False")
         await cluster.apply(m.agent(namespace))
-        await support.until(lambda: "PATCH agents" in operator.writes(), "the Agent is told", timeout=5)
+        await support.until(lambda: "PUT agents" in operator.writes(), "the Agent is told", timeout=5)
         ready = await cluster.condition(AGENTS, namespace, "assistant", "Ready")
         assert (ready["status"], ready["reason"]) == ("False", "Pending")

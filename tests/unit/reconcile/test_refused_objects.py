@@ -30,7 +30,7 @@ class Client:
         assert not self.written, "told after the status"
         self.told.append(reason)
 
-    async def patch_status(self, resource: Any, namespace: str, name: str, status: dict[str, Any]) -> None:
+    async def replace_status(self, manifest: dict[str, Any], status: dict[str, Any]) -> None:
         self.written.append(status)
 
 

@@ -36,13 +36,8 @@ class Client:
         await self.answer.wait()
         return {"kind": resource.kind, "metadata": {"namespace": namespace, "name": name, "uid": "u"}}
 
-    async def patch_status(
-        self, resource: Resource, namespace: str, name: str, status: dict[str, Any]
-    ) -> dict[str, Any]:
-        metadata = {"namespace": namespace, "name": name, "uid": "u", "resourceVersion": "2"}
-        return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata} | {
-            "status": status
-        }
+    async def replace_status(self, manifest: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
+        return manifest | {"metadata": manifest["metadata"] | {"resourceVersion": "2"}, "status": status}
 
     async def create_event(self, involved: dict[str, Any], *, reason: str, **_: str) -> None:
         self.events.append(f"{involved['kind']} {reason}")
