@@ -29,7 +29,7 @@ from aixgo.observability.prometheus import PrometheusMetrics
 from aixgo.observability.tracing import wanted_exporter
 from aixgo.rpc.certificates import InvalidCertificateError
 from aixgo.runtime import DistributedRuntime, Runtime, TLSConfig
-from aixgo.runtime.errors import AgentLoadError
+from aixgo.runtime.errors import AgentLoadError, ListenError
 from aixgo.runtime.pump import InputPump, needs_pump
 from aixgo.server.admin import AdminServer
 from aixgo.version import version
@@ -210,7 +210,7 @@ class ConfiguredRuntime:
             self._run("sessions", self._store.watch())
         try:
             await self.runtime.start()
-        except RuntimeError as error:  # grpc's only way to say that the port is taken
+        except ListenError as error:
             addresses = ", ".join(self._plan.listen)
             raise StartError(f"cannot listen for calls on {addresses}") from error
         self.observed.metrics.watch_connections(*(split_address(each)[1] for each in self._listening()))

@@ -11,6 +11,7 @@ from grpc_reflection.v1alpha import reflection
 
 from aixgo.rpc import agent_service_pb2 as pb
 from aixgo.rpc import agent_service_pb2_grpc as pb_grpc
+from aixgo.runtime.errors import ListenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,7 +69,7 @@ class RpcServer:
             options: See :func:`server_options`.
 
         Raises:
-            RuntimeError: a port cannot be bound.
+            ListenError: a port cannot be bound.
         """
         self._server = grpc.aio.server(options=options)
         self._health = health.aio.HealthServicer()
@@ -113,6 +114,9 @@ class RpcServer:
         await self._server.stop(grace)
 
     def _bind(self, address: str, credentials: Callable[[], grpc.ServerCredentials] | None) -> int:
-        if credentials is None:
-            return self._server.add_insecure_port(address)
-        return self._server.add_secure_port(address, credentials())
+        try:
+            if credentials is None:
+                return self._server.add_insecure_port(address)
+            return self._server.add_secure_port(address, credentials())
+        except RuntimeError as error:  # gRPC's only way to say so
+            raise ListenError(address) from error

@@ -22,6 +22,7 @@ from aixgo.runtime.errors import AgentNotFoundError, RuntimeNotStartedError, Ses
 from aixgo.runtime.gate import CallGate
 from aixgo.runtime.local import Runtime
 from aixgo.runtime.remote import RemoteAgent
+from aixgo.runtime.tls import TLSConfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from aixgo.contract import SessionConfig
     from aixgo.message import Message
     from aixgo.runtime.running_calls import RunningCalls
-    from aixgo.runtime.tls import TLSConfig
     from aixgo.session import Manager
 
 #: Seconds between two reports to the health service when nothing calls for one.
@@ -39,6 +39,7 @@ REPORT_SECONDS = 1.0
 CLEAN_UP_SECONDS = 2.0
 #: Calls from outside last as long as their caller allows; this is the longest that the contract knows.
 LONGEST_CALL_SECONDS = 86_400
+LAST_PORT = 65_535
 
 
 class DistributedRuntime(Runtime):
@@ -59,7 +60,8 @@ class DistributedRuntime(Runtime):
         """Make a runtime (Go: NewDistributedRuntime).
 
         Args:
-            listen_address: ``host:port`` to take calls on, one or more; port 0 takes a free one.
+            listen_address: ``host:port`` to take calls on, one or more; port 0 takes a free one, and without
+                a host it is every address of the machine.
             tls: Mutual TLS, or :meth:`TLSConfig.external`. None: plaintext.
             allow_insecure: Must be True for plaintext.
             session_manager: Where sessions are.
@@ -70,12 +72,15 @@ class DistributedRuntime(Runtime):
                 processes.
 
         Raises:
-            ValueError: plaintext without ``allow_insecure``; no address.
+            ValueError: plaintext without ``allow_insecure``; no address, or one that is none.
             InvalidCertificateError: the certificate cannot be used.
         """
         if tls is None and not allow_insecure:
             raise ValueError("plaintext needs allow_insecure=True: give tls=TLSConfig(...)")
-        addresses = (listen_address,) if isinstance(listen_address, str) else tuple(listen_address)
+        if tls is not None and not isinstance(tls, TLSConfig):
+            raise TypeError(f"tls must be a TLSConfig, not {type(tls).__name__}")
+        given = (listen_address,) if isinstance(listen_address, str) else tuple(listen_address)
+        addresses = tuple(_listen_address(address) for address in given)
         if not addresses:
             raise ValueError("listen_address: at least one is needed")
         super().__init__(session_manager=session_manager, metrics=metrics, **settings)
@@ -121,7 +126,10 @@ class DistributedRuntime(Runtime):
 
         Raises:
             AgentAlreadyRegisteredError: the name is taken.
+            ValueError: the address is none.
         """
+        if not isinstance(address, str) or not address.strip():
+            raise ValueError("an agent of another process needs its address, host:port")
         server_name = self._tls.server_name if self._tls is not None else None
         size = self._grpc.max_message_bytes
 
@@ -228,6 +236,20 @@ class DistributedRuntime(Runtime):
 
     def _serving_agents(self) -> dict[str, bool]:
         return {name: self._agents.is_serving(name) for name in self._agents.names() if self._is_local(name)}
+
+
+def _listen_address(address: str) -> str:
+    """Return ``host:port`` as gRPC takes it.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    host, colon, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
+    is_port = port.isascii() and port.isdecimal() and int(port) <= LAST_PORT
+    is_host = not set(host) & set("/ \t\n") and (":" not in host or host.startswith("["))
+    if not (colon and is_port and is_host):
+        raise ValueError(f"listen_address: {address!r} is not host:port")
+    return address if host else f"[::]:{port}"
 
 
 class _Serving:

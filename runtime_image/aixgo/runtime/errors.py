@@ -15,6 +15,13 @@ def new_error_id() -> str:
     return secrets.token_hex(6)
 
 
+class ListenError(AixgoError):
+    """A port cannot be listened on: it is taken, or the address is none of this machine."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"cannot listen on {address}: it is taken, or no address of this machine")
+
+
 class RuntimeNotStartedError(AixgoError):
     """The runtime was not started, or was stopped (Go: ErrRuntimeNotStarted)."""
 

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from aixgo.agents.protocol import Agent
+from aixgo.message import Message
 from aixgo.observability.logs import get_logger
 from aixgo.observability.metrics import MetricsCollector, NoMetrics
-from aixgo.observability.tracing import NO_TRACING, Tracing
 from aixgo.runtime.errors import (
     AgentFailedError,
     AgentNotFoundError,
@@ -20,19 +21,18 @@ from aixgo.runtime.errors import (
 from aixgo.runtime.messaging import Messaging
 from aixgo.runtime.phases import start_phases
 from aixgo.runtime.running_calls import RunningCall, RunningCalls
-from aixgo.runtime.settings import RuntimeSettings
+from aixgo.runtime.settings import RuntimeSettings, check_parts, tracing_of
 from aixgo.runtime.streaming import Emit, Streaming
 from aixgo.runtime.turns import TurnRequest, TurnResult, TurnRunner
+from aixgo.session import validation
 
 if TYPE_CHECKING:
     import builtins
     from contextlib import AbstractContextManager
     from types import TracebackType
 
-    from aixgo.agents.protocol import Agent
     from aixgo.contract import SessionConfig
-    from aixgo.message import Message
-    from aixgo.observability.tracing import AttributeValue, Span
+    from aixgo.observability.tracing import AttributeValue, Span, Tracing
     from aixgo.runtime.registry import Registered
     from aixgo.session import Manager
 
@@ -54,7 +54,7 @@ class Runtime(Messaging):
         session_manager: Manager | None = None,
         metrics: MetricsCollector | None = None,
         timeout: float | None = None,
-        tracing: Tracing | None = None,
+        tracing: Tracing | bool | None = None,
         channel_buffer_size: int = 100,
         max_concurrent_calls: int = 0,
         agent_start_timeout: float = 30.0,
@@ -68,13 +68,19 @@ class Runtime(Messaging):
                 close.
             metrics: Where measurements go.
             timeout: Seconds that a call may take. None: no limit.
-            tracing: Where spans go. None: nowhere.
+            tracing: Where spans go. True: to the tracer provider of the process, of OpenTelemetry (Go:
+                WithTracing). None or False: nowhere.
             channel_buffer_size: How many messages a channel holds.
             max_concurrent_calls: How many calls run at once; more of them wait. 0: no limit.
             agent_start_timeout: Seconds that an agent may take until it is ready.
             send_timeout: Seconds that :meth:`send` waits for room.
             channel_full_warning_threshold: Per cent of a channel's capacity at which the log warns.
+
+        Raises:
+            ValueError: a number is out of range.
+            TypeError: a manager, a collector or a tracing is none.
         """
+        check_parts(session_manager=session_manager, metrics=metrics)
         super().__init__(
             RuntimeSettings(
                 timeout,
@@ -85,7 +91,7 @@ class Runtime(Messaging):
                 channel_full_warning_threshold,
             )
         )
-        self._tracing = tracing or NO_TRACING
+        self._tracing = tracing_of(tracing)
         self._runner = TurnRunner(session_manager, metrics or NoMetrics(), self._tracing)
         self._calls = RunningCalls(max_concurrent_calls)
         self._started = False
@@ -118,14 +124,21 @@ class Runtime(Messaging):
 
         Raises:
             AgentAlreadyRegisteredError: the name is taken.
-            TypeError: no agent was given.
+            ValueError: the name is empty.
+            TypeError: no agent was given, or something that is none.
         """
         if isinstance(name, str):
             if agent is None:
                 raise TypeError("register(name, agent) needs an agent")
             key = name
         else:
-            agent, key = name, name.name
+            agent, key = name, getattr(name, "name", "")
+        if not isinstance(agent, Agent):
+            raise TypeError(
+                f"{type(agent).__name__} is no agent: a function needs the decorator @aixgo.agent"
+            )
+        if not isinstance(key, str) or not key:
+            raise ValueError("an agent needs a name")
         self._agents.add(key, agent, session)
 
     async def unregister(self, name: str) -> None:
@@ -240,6 +253,7 @@ class Runtime(Messaging):
         """Let an agent answer, without a session (Go: Call).
 
         Raises:
+            TypeError: the message is none.
             RuntimeNotStartedError: the runtime is not started.
             AgentNotFoundError: there is no such agent.
             AgentNotReadyError: it does not answer calls now.
@@ -259,10 +273,11 @@ class Runtime(Messaging):
         Raises:
             SessionManagerNotConfiguredError: the runtime has no session manager.
             SessionNotFoundError: there is no such session of this agent.
+            InvalidPathComponentError: the session id cannot be one.
             StorageError: the session backend failed; nothing was appended.
             AixgoError: as :meth:`call`.
         """
-        request = TurnRequest(target, message, session_id, idempotency_key=idempotency_key)
+        request = _in_session(target, message, session_id, idempotency_key)
         return (await self._call(request)).output
 
     def call_stream(self, target: str, message: Message) -> AsyncIterator[Message]:
@@ -276,7 +291,7 @@ class Runtime(Messaging):
 
         The turn is committed after the last part.
         """
-        return self._stream(TurnRequest(target, message, session_id, idempotency_key=idempotency_key))
+        return self._stream(_in_session(target, message, session_id, idempotency_key))
 
     async def call_parallel(
         self, targets: Sequence[str], message: Message
@@ -320,6 +335,8 @@ class Runtime(Messaging):
     async def _call(self, request: TurnRequest, emit: Emit | None = None) -> TurnResult:
         if not self._started:
             raise RuntimeNotStartedError
+        if not isinstance(request.input, Message):
+            raise TypeError(f"a call needs a Message, not {type(request.input).__name__}")
         name = request.agent_name
         registered = self._agents.find(name)
         running = self._calls.call(name, self._settings.timeout)
@@ -350,6 +367,12 @@ class Runtime(Messaging):
             await self.ready_agent(name)
         except (AgentNotReadyError, AgentNotFoundError) as error:
             raise PhaseStartError(number, name, str(error)) from error
+
+
+def _in_session(target: str, message: Message, session_id: str, key: str) -> TurnRequest:
+    if not session_id:  # it would be a call without a session, which leaves nothing behind
+        validation.session_id(session_id)
+    return TurnRequest(target, message, session_id, idempotency_key=key)
 
 
 def _log_failure(agent: str, error: AgentFailedError) -> None:

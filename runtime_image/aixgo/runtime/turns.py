@@ -305,6 +305,11 @@ class TurnRunner:
             raise error.__cause__ or error from None
         except (ModelError, StorageError, CallLoopError, InvalidRequestError):
             raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise AgentFailedError(name) from error  # something that the agent waited for was cancelled
         except Exception as error:
             # What an agent says of itself is fit for its caller, and so is what an agent in another process
             # says: it raises what its own runtime would raise.

@@ -81,7 +81,7 @@ class RuntimeServer:
 
         Raises:
             InvalidCertificateError: mode Mutual, and the certificate cannot be used.
-            RuntimeError: the gRPC port cannot be bound.
+            ListenError: the gRPC port cannot be bound.
             ValueError: the environment asks for an exporter of traces that there is not.
         """
         self._paths = paths

@@ -14,6 +14,7 @@ import uvloop
 from aixgo.observability.logs import LogFormat, configure_logging, get_logger
 from aixgo.rpc.certificates import InvalidCertificateError
 from aixgo.rpc.threads import let_the_loop_go_first
+from aixgo.runtime.errors import ListenError
 from aixgo.server.app import RuntimeServer
 from aixgo.server.configuration import ConfigurationError, load_configuration
 
@@ -61,8 +62,8 @@ async def _serve(paths: RuntimePaths, host: str, termination_log: Path) -> int:
         server = RuntimeServer(paths, load_configuration(paths.config), host)
     except (ConfigurationError, InvalidCertificateError, ValueError) as error:
         return _refuse(str(error), termination_log)
-    except RuntimeError as error:  # grpc's only way to say that the port is taken
-        return _refuse(f"cannot listen on the gRPC port: {type(error).__name__}", termination_log)
+    except ListenError as error:
+        return _refuse(str(error), termination_log)
     try:
         let_the_loop_go_first()
         await server.start()
