@@ -204,7 +204,14 @@ async def test_a_lost_connection_is_dialled_again_once_for_all() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [b"-READONLY You can't\r\n", b"-NOAUTH required\r\n", b"-MASTERDOWN x\r\n"]
+    "answer",
+    [
+        b"-READONLY You can't\r\n",
+        b"-NOAUTH required\r\n",
+        b"-MASTERDOWN x\r\n",
+        # As Redis 6 says it of a script.
+        b"-ERR Error running script (call to f_1): @user_script:9: @user_script: 9: -READONLY You can't\r\n",
+    ],
 )
 async def test_some_answers_end_a_connection_but_not_what_was_asked(answer: bytes) -> None:
     async with connected() as (server, multiplexer):

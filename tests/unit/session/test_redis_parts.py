@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from aixgo.session import CheckpointCorruptedError, RedisOptions, RedisTLS
 from aixgo.session.redis import records
-from aixgo.session.redis.calls import storage_error
+from aixgo.session.redis.calls import TooFewReplicasError, storage_error
 from aixgo.session.redis.keys import Keys, ranges, ranges_text
 from aixgo.session.redis.options import parse_addresses, parse_url
 from aixgo.session.redis.scripts import script
@@ -129,6 +129,12 @@ def chained(error: BaseException, cause: BaseException) -> BaseException:
             "redis is not reachable: TLS failed (handshake)",
         ),
         (redis_errors.ConnectionError("Error to 10.0.0.1:6379"), "redis is not reachable"),
+        (redis_errors.MovedError("1 10.0.0.1:6379"), "redis is a cluster; say so in the options"),
+        (redis_errors.ClusterCrossSlotError("Keys in request"), "redis is a cluster; say so in the options"),
+        (redis_errors.MasterDownError("Link with MASTER is down"), "redis lost its master"),
+        (redis_errors.ClusterDownError("The cluster is down"), "redis cluster is down"),
+        (redis_errors.ClusterError("TTL exhausted."), "redis cluster is moving slots"),
+        (TooFewReplicasError(), "redis has too few replicas"),
         (redis_errors.ResponseError("ERR odd"), "redis refused: ResponseError: ERR odd"),
     ],
 )

@@ -30,7 +30,8 @@ _LOST: Final = (
     redis_errors.TimeoutError,
     redis_errors.ReadOnlyError,
     redis_errors.MasterDownError,
-    redis_errors.ClusterDownError,
+    # Also what redis-py says after 16 redirections of one command: a slot is being moved for longer.
+    redis_errors.ClusterError,
     redis_errors.TryAgainError,
     redis_errors.RedisClusterException,
     OSError,
@@ -65,6 +66,25 @@ _REPLIES: Final = {
     "WRONGPASS": "redis refused the user name or the password",
     "CROSSSLOT": "redis is a cluster; say so in the options",
 }
+
+#: What redis-py's errors mean that do not have the word of their reply any more. The first that fits.
+_TYPES: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (TooFewReplicasError, _REPLIES["NOREPLICAS"]),
+    (redis_errors.RedisClusterException, "redis cluster is not reachable"),
+    (redis_errors.ClusterCrossSlotError, _REPLIES["CROSSSLOT"]),
+    (redis_errors.AskError, _REPLIES["CROSSSLOT"]),  # and MovedError: a cluster's client follows them
+    (redis_errors.MasterDownError, _REPLIES["MASTERDOWN"]),
+    (redis_errors.ClusterDownError, _REPLIES["CLUSTERDOWN"]),
+    (redis_errors.ClusterError, "redis cluster is moving slots"),
+    (redis_errors.TryAgainError, "redis cluster is moving slots"),
+    (redis_errors.AuthenticationError, "redis refused the user name or the password"),
+    (redis_errors.NoPermissionError, _REPLIES["NOPERM"]),
+    (redis_errors.OutOfMemoryError, _REPLIES["OOM"]),
+    (redis_errors.ReadOnlyError, _REPLIES["READONLY"]),
+    (redis_errors.BusyLoadingError, "redis is loading its data"),
+    (redis_errors.TimeoutError, "redis does not answer in time"),
+    (TimeoutError, "redis does not answer in time"),
+)
 
 
 class Calls:
@@ -156,35 +176,22 @@ def _describe(error: BaseException) -> str:
         if isinstance(cause, ssl.SSLError):
             reason = getattr(cause, "reason", None) or "handshake"
             return f"redis is not reachable: TLS failed ({reason})"
-    if isinstance(error, TooFewReplicasError):
-        return _REPLIES["NOREPLICAS"]
-    if isinstance(error, redis_errors.RedisClusterException):
-        return "redis cluster is not reachable"
     text = str(error)
     word = text.split(" ", 1)[0].rstrip(":")
     if word in _REPLIES:
         return _REPLIES[word]
     if isinstance(error, redis_errors.AuthenticationError) and "required" in text:
         return _REPLIES["NOAUTH"]
-    if isinstance(error, redis_errors.AuthenticationError):
-        return "redis refused the user name or the password"
-    if isinstance(error, redis_errors.NoPermissionError):
-        return _REPLIES["NOPERM"]
-    if isinstance(error, redis_errors.OutOfMemoryError):
-        return _REPLIES["OOM"]
-    if isinstance(error, redis_errors.ReadOnlyError):
-        return _REPLIES["READONLY"]
-    if isinstance(error, redis_errors.BusyLoadingError):
-        return "redis is loading its data"
-    if isinstance(error, redis_errors.TimeoutError | TimeoutError):
-        return "redis does not answer in time"
+    for known, meaning in _TYPES:
+        if isinstance(error, known):
+            return meaning
     if isinstance(error, redis_errors.ConnectionError | OSError):
         for cause in _causes(error):
             if isinstance(cause, OSError) and cause.strerror:
                 return f"redis is not reachable: {cause.strerror}"
         return "redis is not reachable"
-    for known, meaning in _REPLIES.items():  # an error inside a script is quoted
-        if f"-{known}" in text or f" {known} " in text:
+    for reply, meaning in _REPLIES.items():  # an error inside a script is quoted
+        if f"-{reply}" in text or f" {reply} " in text:
             return meaning
     return f"redis refused: {type(error).__name__}: {text[:200]}"
 

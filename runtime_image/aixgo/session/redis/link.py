@@ -28,6 +28,9 @@ _RETIRING: Final = (
     redis_errors.AuthenticationError,
 )
 
+#: As in ``ERR Error running script (call to f_1): @user_script:9: @user_script: 9: -READONLY You can't ...``
+_IN_SCRIPT: Final = "ERR Error running script "
+
 Answer = Any
 
 
@@ -38,6 +41,17 @@ def pack(command: tuple[Any, ...]) -> bytes:
         command = (*name.split(), *command[1:])
     packed: bytes = hiredis.pack_command(command)
     return packed
+
+
+def _error_of(reply: str) -> Exception:
+    """Return redis-py's error of an error reply.
+
+    Redis 6 quotes what a command inside a script was answered; what that is decides what is done about it.
+    """
+    if reply.startswith(_IN_SCRIPT):
+        reply = reply.rpartition(": -")[2]
+    error: Exception = BaseParser.parse_error(reply)
+    return error
 
 
 class Link(asyncio.Protocol):
@@ -53,7 +67,7 @@ class Link(asyncio.Protocol):
         self._timeout = timeout
         self._reader = hiredis.Reader(
             protocolError=redis_errors.InvalidResponse,
-            replyError=BaseParser.parse_error,
+            replyError=_error_of,
             notEnoughData=_NOTHING,
         )
         self._transport: asyncio.Transport | None = None
