@@ -97,10 +97,10 @@ async def test_a_cluster_that_is_not_told_is_named_without_its_addresses(tmp_pat
     with running_cluster(tmp_path) as servers:
         backend = RedisBackend(servers[0].address, RedisOptions(retry_timeout=0.2))
         async with Manager(backend) as manager:
-            with pytest.raises(StorageError, match="^redis is a cluster; say so in the options$"):
+            with pytest.raises(StorageError, match=r"^redis is a cluster; say so in the options$"):
                 await manager.create("assistant")
             elsewhere = next(
                 name for name in iter(lambda: str(uuid.uuid4()), "") if key_slot(name.encode()) > 16384 // 3
             )
-            with pytest.raises(StorageError, match="^redis is a cluster; say so in the options$"):
+            with pytest.raises(StorageError, match=r"^redis is a cluster; say so in the options$"):
                 await manager.get(elsewhere)

@@ -50,7 +50,7 @@ def _error_of(reply: str) -> Exception:
     """
     if reply.startswith(_IN_SCRIPT):
         reply = reply.rpartition(": -")[2]
-    error: Exception = BaseParser.parse_error(reply)
+    error: Exception = BaseParser.parse_error(reply)  # type: ignore[no-untyped-call]
     return error
 
 
