@@ -78,6 +78,17 @@ def _reference(reference: dict[str, str], namespace: str) -> str:
     return f"{other}/{name}" if other and other != namespace else name
 
 
+def living_first(pods: Iterable[Object]) -> list[Object]:
+    """Return pods by name, those that have ended for good (evicted, preempted) behind all others."""
+    return sorted(
+        pods,
+        key=lambda pod: (
+            pod.get("status", {}).get("phase") in ("Failed", "Succeeded"),
+            pod["metadata"]["name"],
+        ),
+    )
+
+
 def pod_lines(pod: Object) -> list[str]:
     """Say how a pod is: its phase, and why each container that does not run does not."""
     status, name = pod.get("status", {}), pod["metadata"]["name"]
@@ -87,6 +98,8 @@ def pod_lines(pod: Object) -> list[str]:
         lines = [f"{name}: Ready"]
     else:
         lines = [f"{name}: {status.get('phase', 'Unknown')}, not Ready"]
+    if reason := status.get("reason"):  # Evicted, NodeShutdown, ...
+        lines.append(_joined(reason, (status.get("message") or "").strip()))
     scheduled = condition(pod, "PodScheduled")
     if scheduled and scheduled["status"] == "False":
         lines.append(f"not scheduled: {scheduled.get('reason', '')}: {scheduled.get('message', '')}")

@@ -1,4 +1,4 @@
-"""Ten ways to go wrong, as a user does, for the page on troubleshooting."""
+"""Ways to go wrong, as a user does, for the page on troubleshooting."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.support import manifests as m
-from tests.support.kubelet import ready_status, serving
+from tests.support import pod_troubles
+from tests.support.kubelet import serving
 from tests.support.operator import until
 
 from aixgo.contract import RuntimeConfig, SessionStatus, Statusz
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
     from tests.support.operator import Cluster, Operator
 
-NO_SUCH_IMAGE = "registry.example/agents:nosuch"
-
 
 @dataclass(frozen=True)
 class Trouble:
@@ -46,6 +45,8 @@ class Trouble:
     target: str
     reason: str
     make: Callable[[Cluster, Operator, str], Awaitable[None]]
+    #: Of its condition Ready.
+    status: str = "False"
 
     @property
     def explained(self) -> str:
@@ -71,6 +72,11 @@ async def _no_key(cluster: Cluster, _: Operator, namespace: str) -> None:
     await cluster.apply(m.agent(namespace, runtime="agents", model=model))
 
 
+async def _wrong_key(cluster: Cluster, operator: Operator, namespace: str) -> None:
+    await cluster.apply(m.secret(namespace, "model-key", tokens="misspelt"))
+    await _no_key(cluster, operator, namespace)
+
+
 async def _no_consent(cluster: Cluster, _: Operator, namespace: str) -> None:
     ref = {"name": "agents", "namespace": "shared"}
     await cluster.apply(m.agent(namespace, runtimeRef=ref))
@@ -93,26 +99,6 @@ async def _no_redis(cluster: Cluster, operator: Operator, namespace: str) -> Non
     sessions = SessionStatus(type="Redis", ready=False, error="redis is not reachable: Connection refused")
     statusz = statusz.changed(sessions=sessions)
     operator.pods.override[namespace, "agents"] = ProbeAnswer(statusz=statusz)
-
-
-async def _no_image(cluster: Cluster, operator: Operator, namespace: str) -> None:
-    operator.kubelet.hold.add("no-image-")
-    await cluster.apply(m.runtime(namespace, "no-image", image=NO_SUCH_IMAGE))
-    await cluster.apply(m.agent(namespace, runtime="no-image"))
-
-    async def told() -> bool:
-        for pod in await cluster.client.list_objects(PODS, namespace):
-            message = f'Back-off pulling image "{NO_SUCH_IMAGE}"'
-            status = ready_status(pod, "")
-            waiting = {"reason": "ImagePullBackOff", "message": message}
-            container = status["containerStatuses"][0]
-            container |= {"ready": False, "started": False, "state": {"waiting": waiting}}
-            body = {"status": {"phase": "Pending", "containerStatuses": [container]}}
-            await cluster.patch(PODS, namespace, pod["metadata"]["name"], body, "status")
-            return True
-        return False
-
-    await until(told, "the pod is there", timeout=30)
 
 
 async def _not_loaded(cluster: Cluster, operator: Operator, namespace: str) -> None:
@@ -140,6 +126,16 @@ async def _shared_files(cluster: Cluster, _: Operator, namespace: str) -> None:
     await cluster.apply(m.agent(namespace, runtime="agents"))
 
 
+async def _in_use(cluster: Cluster, _: Operator, namespace: str) -> None:
+    await cluster.apply(m.file_backend(namespace))
+    await cluster.apply(m.runtime(namespace, "agents", sessionBackendRef={"name": "sessions"}))
+    await cluster.until_condition(AGENT_RUNTIMES, namespace, "agents", "Ready", "True", timeout=60)
+    await cluster.delete(SESSION_BACKENDS, namespace, "sessions")
+    await cluster.until_condition(
+        SESSION_BACKENDS, namespace, "sessions", "InUse", "True", "DeletionBlocked", timeout=60
+    )
+
+
 async def _suspended(cluster: Cluster, _: Operator, namespace: str) -> None:
     await cluster.apply(m.runtime(namespace, "agents"))
     await cluster.apply(m.agent(namespace, runtime="agents"))
@@ -156,6 +152,32 @@ async def _suspended(cluster: Cluster, _: Operator, namespace: str) -> None:
 
 def _trouble(*values: Any) -> Trouble:
     return Trouble(*values)
+
+
+def _pods(name: str, title: str, cause: str, remedy: str, make: Any, reason: str = "Rolling") -> Trouble:
+    """Return a trouble of the pods of the AgentRuntime that has the namespace's name."""
+    return Trouble(name, title, cause, remedy, AGENT_RUNTIMES, name, reason, make)
+
+
+def wrong_password(address: str) -> Trouble:
+    """Return the trouble with a Redis that wants another password than "wrong"."""
+
+    async def make(cluster: Cluster, _: Operator, namespace: str) -> None:
+        await cluster.apply(m.secret(namespace, "redis", password="wrong"))
+        auth = {"passwordSecretRef": {"name": "redis", "key": "password"}}
+        redis = {"addresses": [address], "tls": {"mode": "Disabled"}, "auth": auth}
+        await cluster.apply(m.managed_redis(namespace, redis=redis))
+
+    return Trouble(
+        "wrong-password",
+        "Redis refuses the password",
+        "The password in the Secret of a SessionBackend, or the user, is not the one that Redis knows.",
+        "Correct the Secret: pods and the operator take the new password without a restart.",
+        SESSION_BACKENDS,
+        "sessions",
+        "AuthFailed",
+        make,
+    )
 
 
 TROUBLES = (
@@ -178,6 +200,16 @@ TROUBLES = (
         "assistant",
         "SecretNotFound",
         _no_key,
+    ),
+    _trouble(
+        "wrong-key",
+        "A Secret does not have the key",
+        "The Secret is there, and the key that the Agent names is not.",
+        "Add the key to the Secret, or correct `key`. Nothing has to be restarted.",
+        AGENTS,
+        "assistant",
+        "KeyNotFound",
+        _wrong_key,
     ),
     _trouble(
         "no-consent",
@@ -217,7 +249,66 @@ TROUBLES = (
         AGENT_RUNTIMES,
         "no-image",
         "Rolling",
-        _no_image,
+        pod_troubles.no_image,
+    ),
+    _pods(
+        "no-pull-secret",
+        "The registry does not know who pulls",
+        "The image is private, and a Secret of `spec.imagePullSecrets` is missing or wrong.",
+        "Create the Secret (type `kubernetes.io/dockerconfigjson`) in the runtime's namespace and name it in"
+        " `spec.imagePullSecrets`.",
+        pod_troubles.no_pull_secret,
+    ),
+    _pods(
+        "crash",
+        "The pods crash",
+        "The container ends by itself. Its exit code and its last words are told.",
+        "Correct what the last words name. Where a revision serves already, it goes on serving.",
+        pod_troubles.crashing,
+    ),
+    _pods(
+        "no-memory",
+        "The pods need more memory",
+        "The container is killed for using more memory than `spec.resources` allows.",
+        "Raise `limits.memory`, or put fewer Agents on one runtime.",
+        pod_troubles.no_memory,
+    ),
+    _pods(
+        "evicted",
+        "A node has evicted a pod",
+        "The node was short of memory or disk. Another pod is started, if there is room for it.",
+        "Set requests in `spec.resources` that say what the pods need, or add nodes.",
+        pod_troubles.evicted,
+    ),
+    _pods(
+        "over-quota",
+        "A quota of the namespace is used up",
+        "The API server refuses to create pods.",
+        "Raise the ResourceQuota, or ask for less. The next try comes by itself.",
+        pod_troubles.over_quota,
+    ),
+    _pods(
+        "over-limit",
+        "A LimitRange forbids the resources",
+        "The requests or limits of the pods are not what a LimitRange of the namespace allows.",
+        "Set `spec.resources` within the limits, or change the LimitRange.",
+        pod_troubles.over_limit,
+    ),
+    _pods(
+        "no-volume",
+        "A volume is not made",
+        "The StorageClass of a SessionBackend of type File does not exist, or has no room.",
+        "Make the class, or name another one: the class of a volume claim cannot be changed, so delete the"
+        " SessionBackend and create it again.",
+        pod_troubles.no_volume,
+    ),
+    _pods(
+        "kept-out",
+        "The operator cannot ask the pods",
+        "The pods are ready for their node, but a NetworkPolicy keeps the operator from their admin port.",
+        "Allow the operator's namespace, see [network policies](network-policies.md).",
+        pod_troubles.kept_out,
+        "NoReadyReplicas",
     ),
     _trouble(
         "not-loaded",
@@ -248,6 +339,17 @@ TROUBLES = (
         "agents",
         "FileBackendNotShared",
         _shared_files,
+    ),
+    _trouble(
+        "in-use",
+        "A session backend is not deleted",
+        "Somebody deletes a SessionBackend that AgentRuntimes use: `kubectl delete` waits.",
+        "Delete the AgentRuntimes that are listed, or let them use another backend. Until then all goes on.",
+        SESSION_BACKENDS,
+        "sessions",
+        "DeletionBlocked",
+        _in_use,
+        "True",
     ),
     _trouble(
         "suspended",

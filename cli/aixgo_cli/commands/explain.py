@@ -40,15 +40,15 @@ def explain(
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """Show all conditions of an object and how each of its pods is."""
+    from aixgo_cli.fleet import living_first, pod_lines
+
     kind, name = parse(target)
     with waiting("asking the cluster"):
         cluster = connect(kubeconfig, context, namespace)
         item = cluster.get(kind, cluster.namespace, name)
         item.setdefault("kind", kind)
-        pods = _pods(cluster, item)
+        pods = living_first(_pods(cluster, item))
     conditions = item.get("status", {}).get("conditions") or []
-
-    from aixgo_cli.fleet import pod_lines
 
     if output is not AnswerFormat.TEXT:
         write_data(

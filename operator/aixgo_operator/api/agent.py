@@ -10,6 +10,7 @@ from aixgo_operator.api.base import ApiModel, Int32, Int64, ListMap, Name, RawOb
 from aixgo_operator.api.constants import KIND_AGENT, PLURAL_AGENTS
 from aixgo_operator.api.meta import (
     AGE_COLUMN,
+    MESSAGE_COLUMN,
     READY_COLUMN,
     REASON_COLUMN,
     STATUS_COLUMN,
@@ -217,6 +218,7 @@ class Agent(CustomResource):
             AGE_COLUMN,
             REASON_COLUMN,
             PrinterColumn("Address", "string", ".status.address", priority=1),
+            MESSAGE_COLUMN,
         ),
     )
 

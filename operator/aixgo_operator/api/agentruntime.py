@@ -21,6 +21,7 @@ from aixgo_operator.api.base import (
 from aixgo_operator.api.constants import KIND_AGENT_RUNTIME, PLURAL_AGENT_RUNTIMES
 from aixgo_operator.api.meta import (
     AGE_COLUMN,
+    MESSAGE_COLUMN,
     READY_COLUMN,
     REASON_COLUMN,
     STATUS_COLUMN,
@@ -317,6 +318,7 @@ class AgentRuntime(CustomResource):
             REASON_COLUMN,
             PrinterColumn("Image", "string", ".spec.image", priority=1),
             PrinterColumn("Address", "string", ".status.address", priority=1),
+            MESSAGE_COLUMN,
         ),
     )
 

@@ -91,6 +91,8 @@ READY_COLUMN = condition_column("Ready")
 #: Why it is not ready, in one word, as people know it from pods.
 STATUS_COLUMN = condition_column("Ready", "reason", name="Status")
 REASON_COLUMN = condition_column("Ready", "reason", name="Reason", priority=1)
+#: The same in a sentence with what to do, with -o wide.
+MESSAGE_COLUMN = condition_column("Ready", "message", name="Message", priority=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from aixgo_operator.api.base import ApiModel, Int32, Int64, RawObject, Rule
 from aixgo_operator.api.constants import KIND_SESSION_BACKEND, PLURAL_SESSION_BACKENDS
 from aixgo_operator.api.meta import (
     AGE_COLUMN,
+    MESSAGE_COLUMN,
     READY_COLUMN,
     REASON_COLUMN,
     STATUS_COLUMN,
@@ -203,6 +204,7 @@ class SessionBackend(CustomResource):
             PrinterColumn("Consumers", "integer", ".status.consumers"),
             AGE_COLUMN,
             REASON_COLUMN,
+            MESSAGE_COLUMN,
         ),
     )
 

@@ -73,6 +73,9 @@ def backend_status(
     ]
     purge = _purge_trouble(resolved, observation, now)
     ready = _purging(purge) if observation.purging else _ready(resolved, observation, verdicts)
+    if ready.holds and verdicts[-1].reason is Reason.DELETION_BLOCKED:
+        # It works, and whoever waits for the deletion sees why at a glance.
+        ready = true(ConditionType.READY, Reason.DELETION_BLOCKED, verdicts[-1].message)
     trouble = observation.reconcile_error or purge
     if trouble is not None:
         verdicts.append(degraded(Reason.RECONCILE_ERROR, trouble))

@@ -1,7 +1,7 @@
-"""docs/troubleshooting.md is what kubectl and aixgo say of ten failures. ``UPDATE_GOLDEN=1`` rewrites it.
+"""docs/troubleshooting.md is what kubectl and aixgo say of failures. ``UPDATE_GOLDEN=1`` rewrites it.
 
-API server, controllers, operator, Redis client, kubectl and aixgo are real. That an image cannot be pulled
-and that a pod cannot load an agent is said by the stand-ins for the kubelet and the pods.
+API server, controllers, operator, Redis client, kubectl and aixgo are real. What a node says of pods, and
+that a pod cannot load an agent, is said by the stand-ins for the kubelet and the pods.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support import operator as support
 from tests.support.cluster.control_plane import ControlPlane
-from tests.support.troubles import TROUBLES, Trouble
+from tests.support.redis_server import RedisServer
+from tests.support.troubles import TROUBLES, Trouble, wrong_password
 from typer.testing import CliRunner
 
 from aixgo_cli.app import app
+from aixgo_operator.kube.resources import AGENT_RUNTIMES, AGENTS, SESSION_BACKENDS
 from aixgo_operator.probe.redis_info import RedisProber
 
 if TYPE_CHECKING:
@@ -30,20 +32,25 @@ PAGE = Path(__file__).resolve().parents[3] / "docs" / "troubleshooting.md"
 INTRODUCTION = """\
 # Troubleshooting
 
-`kubectl get agrt,agt,sbe` shows what is not ready and why in one word, `aixgo explain KIND/NAME` the whole
-story: every condition with its message, and how each pod is. `aixgo status` shows all that is not ready.
+`kubectl get agrt,agt,sbe` shows what is not ready and why in one word, with `-o wide` in a sentence, and
+`aixgo explain KIND/NAME` the whole story: every condition with its message, and how each pod is. `aixgo status`
+shows all that is not ready.
 
-What follows is what both say in ten cases. It is written by a test that makes each of them
+What follows is what both say in twenty-one cases. It is written by a test that makes each of them
 (`tests/integration/operator/test_troubleshooting.py`; `UPDATE_GOLDEN=1` rewrites this page); only ages, times
 and generated names are made equal.
 """
+#: In which order kinds come: what an Agent needs comes after it.
+ORDER = (AGENTS, AGENT_RUNTIMES, SESSION_BACKENDS)
 #: What differs from run to run, and what stands for it, as long as it is.
 UNEQUAL = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"), "2026-01-01T00:00:00Z"),
     # Ages are in the last column.
     (re.compile(r"(?<=\s)(\d+[smhd]){1,2}$", re.MULTILINE), "10s"),
     # Pods of a ReplicaSet.
-    (re.compile(r"-[a-z0-9]{8,10}-[a-z0-9]{5}(?=[\s:,])"), "-5d8f7c9b4-x2x2x"),
+    (re.compile(r"-[a-z0-9]{8,10}-[a-z0-9]{5}(?=[\s:,\"])"), "-5d8f7c9b4-x2x2x"),
+    # The Redis that listens.
+    (re.compile(r"127\.0\.0\.1:\d{2,}"), "127.0.0.1:6379"),
 )
 
 
@@ -59,7 +66,7 @@ async def section(plane: ControlPlane, trouble: Trouble, namespace: str) -> str:
     where = ["-n", namespace, "--kubeconfig", str(plane.kubeconfig)]
     arguments = ["explain", trouble.explained, *where]
     environment = {"COLUMNS": "110"}
-    # In this process: to import all of it ten times would take most of the test's time.
+    # In this process: to import all of it for each case would take most of the test's time.
     explained = await asyncio.to_thread(CliRunner().invoke, app, arguments, env=environment)
     assert explained.exit_code == 0, explained.output
     return "\n".join(
@@ -85,21 +92,29 @@ def empty_plane() -> Iterator[ControlPlane]:
         yield plane
 
 
-async def test_the_page_is_what_is_shown(empty_plane: ControlPlane) -> None:
-    plane = empty_plane
+@pytest.fixture
+def locked_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path / "redis", config=("requirepass right",)).start()
+    yield server
+    server.kill()
+
+
+async def test_the_page_is_what_is_shown(empty_plane: ControlPlane, locked_redis: RedisServer) -> None:
+    plane, troubles = empty_plane, (wrong_password(locked_redis.address), *TROUBLES)
+    troubles = tuple(sorted(troubles, key=lambda trouble: ORDER.index(trouble.resource)))
     async with support.connected(plane) as cluster:
-        for name in ("operator", *(trouble.name for trouble in TROUBLES)):
+        for name in ("operator", *(trouble.name for trouble in troubles)):
             namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
             await cluster.client.create(namespace)
         chosen = support.settings("operator")
         async with support.running(plane, cluster, chosen, backends=RedisProber()) as operator:
-            await asyncio.gather(*(each.make(cluster, operator, each.name) for each in TROUBLES))
-            for each in TROUBLES:
+            await asyncio.gather(*(each.make(cluster, operator, each.name) for each in troubles))
+            for each in troubles:
                 await cluster.until_condition(
-                    each.resource, each.name, each.target, "Ready", "False", each.reason, timeout=60
+                    each.resource, each.name, each.target, "Ready", each.status, each.reason, timeout=60
                 )
             await operator.quiet(seconds=2.5, timeout=60)
-            sections = [await section(plane, each, each.name) for each in TROUBLES]
+            sections = [await section(plane, each, each.name) for each in troubles]
     text = INTRODUCTION + "".join(sections)
     if os.environ.get("UPDATE_GOLDEN") == "1":
         PAGE.write_text(text)

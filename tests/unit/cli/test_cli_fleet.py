@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from aixgo_cli.fleet import pod_lines, rows
+from aixgo_cli.fleet import living_first, pod_lines, rows
 
 
 def item(kind: str, name: str, spec: dict[str, Any], status: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -77,6 +77,18 @@ def test_ready_pod_has_one_line() -> None:
 def test_pod_on_its_way_out_is_not_called_ready() -> None:
     status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
     assert pod_lines(pod(status, deletionTimestamp="2030-01-01T00:00:00Z")) == ["agents-1: terminating"]
+
+
+def test_an_evicted_pod_says_why_and_comes_last() -> None:
+    words = {"reason": "Evicted", "message": "The node was low on resource: memory. "}
+    evicted = pod({"phase": "Failed", **words})
+    evicted["metadata"]["name"] = "agents-0"
+    assert pod_lines(evicted) == [
+        "agents-0: Failed, not Ready",
+        "Evicted: The node was low on resource: memory.",
+    ]
+    other = pod({"phase": "Pending"})
+    assert living_first([evicted, other]) == [other, evicted]
 
 
 def test_image_that_cannot_be_pulled() -> None:
