@@ -50,7 +50,7 @@ def measured(
     Raises:
         subprocess.CalledProcessError: it went wrong; the reason is on standard error.
     """
-    binaries.ensure(*binaries.CONTROL_PLANE)  # inside, nothing can be fetched
+    binaries.ensure(*binaries.CONTROL_PLANE, "helm")  # inside, nothing can be fetched
     request = {"agents": agents, "folder": str(folder), "steady": steady, "settings": settings or {}}
     if quiet is not None:
         request["quiet"] = quiet
