@@ -159,4 +159,28 @@ def _ready(
     if failing:
         errors = dict.fromkeys(status.error or "the agent is not ready" for status in failing)
         return false(ready, Reason.NOT_READY, "; ".join(errors))
-    return true(ready, Reason.READY, "every serving replica answers for the agent")
+    return _without_sessions(resolved, runtime, said) or true(
+        ready, Reason.READY, "every serving replica answers for the agent"
+    )
+
+
+def _without_sessions(
+    resolved: ResolvedAgent, runtime: ResolvedRuntime | None, said: list[tuple[Replica, AgentStatus | None]]
+) -> Verdict | None:
+    """Return why an agent that keeps sessions cannot, on one of the replicas; None: it can.
+
+    A runtime without a session backend was meant to have none.
+    """
+    if runtime is None or runtime.config.sessions is None or resolved.agent.spec.session.mode != "Persistent":
+        return None
+    wanted = runtime.config.sessions.type
+    stores = [item.statusz.sessions for item, _ in said]
+    broken = [store for store in stores if store.type == wanted and not store.ready]
+    if broken:
+        errors = dict.fromkeys(store.error or "it does not answer" for store in broken)
+        text = f"calls in a session fail, the session backend is not ready: {'; '.join(errors)}"
+        return false(ConditionType.READY, Reason.NOT_READY, text)
+    if any(store.type != wanted for store in stores):
+        text = "not every replica uses the session backend yet"
+        return false(ConditionType.READY, Reason.PENDING, text)
+    return None

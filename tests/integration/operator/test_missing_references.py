@@ -61,7 +61,7 @@ async def test_a_runtime_that_waits_for_its_backend_issues_nothing(
         clients = [{"name": "ci"}]
         await cluster.apply(m.runtime(namespace, sessionBackendRef={"name": "sessions"}, clients=clients))
         await cluster.until_condition(
-            AGENT_RUNTIMES, namespace, "runtime", "CertificatesReady", "False", "NotIssued"
+            AGENT_RUNTIMES, namespace, "runtime", "CertificatesReady", "Unknown", "NotIssued"
         )
         await operator.quiet(seconds=2.0)  # several looks
         assert await cluster.client.get(SECRETS, namespace, "runtime-tls") is None

@@ -9,8 +9,10 @@ from tests.support.domain import (
     NOW,
     SETTINGS,
     condition,
+    generated_secrets,
     healthy,
     make_agent,
+    make_backend,
     make_pod,
     make_runtime,
     resolve,
@@ -18,11 +20,13 @@ from tests.support.domain import (
     verdict,
 )
 
-from aixgo.contract import AgentStatus, Statusz
+from aixgo.contract import AgentStatus, SessionStatus, Statusz
 from aixgo_operator.domain.observation import RuntimeObservation
 from aixgo_operator.domain.resolve import resolve_unattached_agent
 from aixgo_operator.domain.resolved import ResolvedAgent, ResolvedRuntime
 from aixgo_operator.domain.status import agent_status
+
+SESSIONS: dict[str, Any] = {"sessionBackendRef": {"name": "sessions"}}
 
 
 def conclude(
@@ -135,6 +139,35 @@ def test_a_model_that_is_not_reachable_is_loaded_and_not_ready() -> None:
     assert verdict(status, "Ready") == ("False", "NotReady")
     assert message(status, "Ready") == "the model at http://m does not answer"
     assert status["readyReplicas"] == 0
+
+
+def test_an_agent_that_keeps_sessions_needs_their_backend() -> None:
+    """The pods stay ready while an agent that keeps none can be called."""
+    backend = make_backend()
+    snapshot: dict[str, Any] = {"backend": backend, "secrets": generated_secrets(backend)}
+    keeps, none = make_agent(), make_agent("forgetful", session={"mode": "Stateless"})
+    resolved = resolve(make_runtime(**SESSIONS), keeps, none, **snapshot)
+    assert resolved.config.sessions is not None
+    away = SessionStatus(type="Redis", ready=False, error="Redis at r:6379 does not answer")
+    for store, wanted in (
+        (SessionStatus(type="Redis", ready=True), ("True", "Ready")),
+        (away, ("False", "NotReady")),
+        (SessionStatus(type="None", ready=True), ("False", "Pending")),
+    ):
+        pods = (make_pod(resolved), make_pod(resolved, "b", statusz=statusz(resolved, sessions=store)))
+        observation = replace(healthy(resolved), pods=pods)
+        assert verdict(conclude(resolved, observation, resolved.agents[0]), "Ready") == wanted
+        assert verdict(conclude(resolved, observation, resolved.agents[1]), "Ready") == ("True", "Ready")
+        if store is away:
+            told = message(conclude(resolved, observation, resolved.agents[0]), "Ready")
+            assert "Redis at r:6379 does not answer" in told
+            assert "calls in a session fail" in told
+
+
+def test_an_agent_that_could_keep_sessions_needs_none() -> None:
+    resolved = resolve(make_runtime(), make_agent())
+    assert resolved.config.sessions is None
+    assert verdict(conclude(resolved, healthy(resolved)), "Ready") == ("True", "Ready")
 
 
 def test_a_suspended_agent_and_an_agent_of_a_suspended_runtime() -> None:
