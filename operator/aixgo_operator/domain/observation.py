@@ -17,6 +17,7 @@ class PodObservation:
     """One pod that the operator owns (through its Deployment or StatefulSet), as last seen."""
 
     name: str
+    created_at: datetime | None = None
     #: The pod's condition Ready is True and it has no deletionTimestamp.
     ready: bool = False
     #: It has a deletionTimestamp.

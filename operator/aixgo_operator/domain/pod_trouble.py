@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
     from aixgo_operator.domain.observation import PodObservation
 
@@ -21,6 +23,8 @@ _WHO_PULLS = re.compile(
     r"\b(401|403|unauthorized|forbidden|denied|authorization|no basic auth)\b", re.IGNORECASE
 )
 _MAX_WORDS = 600
+#: An image that is pulled for the first time may take that long.
+_SLOW: Final = timedelta(seconds=30)
 #: Pods with the same trouble whose names are told.
 _MAX_NAMES: Final = 3
 
@@ -57,9 +61,16 @@ def troubles(pods: Iterable[PodObservation]) -> str:
     return _told(alive) or _told(ended)
 
 
-def starting(pods: Iterable[PodObservation]) -> str:
-    """Return which pods have not begun and do not say why: a pod's status is silent on volumes."""
-    names = [pod.name for pod in sorted(pods, key=lambda pod: pod.name) if pod.alive and not pod.started]
+def slow_starts(pods: Iterable[PodObservation], now: datetime) -> str:
+    """Return which pods take long to start and do not say why; empty if there are none.
+
+    A pod's status is silent on volumes that cannot be mounted, on slow pulls and on probes that fail.
+    """
+    names = [
+        pod.name
+        for pod in sorted(pods, key=lambda pod: pod.name)
+        if pod.alive and not pod.started and pod.created_at is not None and now - pod.created_at > _SLOW
+    ]
     if not names:
         return ""
     return f"{_names(names)}: does not start: kubectl describe pod {names[0]} says what it waits for"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aixgo_operator.api.constants import ConditionType, Reason
 from aixgo_operator.domain.conditions import Verdict, false, from_problems, true, unknown
-from aixgo_operator.domain.pod_trouble import starting, trouble, troubles
+from aixgo_operator.domain.pod_trouble import slow_starts, trouble, troubles
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -140,7 +140,7 @@ def sessions(resolved: ResolvedRuntime, observation: RuntimeObservation) -> Verd
     return true(SESSIONS, Reason.CONNECTED, "every replica is connected")
 
 
-def progressing(resolved: ResolvedRuntime, observation: RuntimeObservation) -> Verdict:
+def progressing(resolved: ResolvedRuntime, observation: RuntimeObservation, now: datetime) -> Verdict:
     """Return the condition Progressing: True while rolling and when done, False after the deadline."""
     deployment = observation.deployment
     if is_suspended(resolved):
@@ -153,16 +153,14 @@ def progressing(resolved: ResolvedRuntime, observation: RuntimeObservation) -> V
     if deployment is None:
         return true(PROGRESSING, Reason.ROLLING, "the Deployment is being created")
     newest = [pod for pod in observation.pods if pod.restart_hash == observation.wanted_restart_hash]
-    detail = troubles(newest) or deployment.replica_failure or ""
+    detail = troubles(newest) or deployment.replica_failure or slow_starts(newest, now)
     current = deployment.restart_hash == observation.wanted_restart_hash and (
         resolved.replicas is None or deployment.desired == resolved.replicas
     )
     if current and deployment.progressing_reason == "ProgressDeadlineExceeded":
         seconds = resolved.runtime.spec.update_strategy.progress_deadline_seconds
         text = f"no progress in {seconds} s, {_count(deployment.updated, deployment)} are new"
-        return false(
-            PROGRESSING, Reason.PROGRESS_DEADLINE_EXCEEDED, _joined(text, detail or starting(newest))
-        )
+        return false(PROGRESSING, Reason.PROGRESS_DEADLINE_EXCEEDED, _joined(text, detail))
     if not current or not _rolled_out(observation, deployment):
         ready = sum(1 for pod in newest if pod.ready and pod.alive)
         text = f"{_count(ready, deployment)} of the newest kind serve"

@@ -51,7 +51,7 @@ def runtime_status(
         resolved_refs(problems),
         runtime_state.certificates(resolved, observation, now),
         runtime_state.sessions(resolved, observation),
-        runtime_state.progressing(resolved, observation),
+        runtime_state.progressing(resolved, observation, now),
     ]
     ready = _ready(resolved, observation, verdicts)
     if observation.reconcile_error is not None:

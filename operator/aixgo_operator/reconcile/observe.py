@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from aixgo_operator.api.constants import ANNOTATION_REPLICAS, ANNOTATION_RESTART_HASH, FIELD_MANAGER
@@ -65,8 +66,10 @@ def observe_pod(pod: Manifest, answer: ProbeAnswer | None = None) -> PodObservat
     terminating = bool(metadata.get("deletionTimestamp"))
     over = status.get("phase") in ("Failed", "Succeeded")
     scheduled = _condition(status, "PodScheduled")
+    created = metadata.get("creationTimestamp")
     return PodObservation(
         name=metadata["name"],
+        created_at=None if created is None else datetime.fromisoformat(created),
         ready=_condition(status, "Ready").get("status") == "True" and not terminating and not over,
         terminating=terminating,
         restart_hash=(metadata.get("annotations") or {}).get(ANNOTATION_RESTART_HASH),

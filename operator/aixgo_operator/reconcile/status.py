@@ -169,7 +169,7 @@ def transition(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str
         return None
     reason, message = str(new["reason"]), str(new["message"])
     if new["status"] == ConditionStatus.TRUE:
-        return "Normal", reason, message
+        return ("Warning" if reason == Reason.DELETION_BLOCKED else "Normal"), reason, message
     if reason in _ON_THE_WAY and old.get("status") != ConditionStatus.TRUE:
         return None
     return ("Normal" if reason in {*_ON_THE_WAY, Reason.SUSPENDED} else "Warning"), reason, message

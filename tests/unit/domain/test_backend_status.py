@@ -201,6 +201,11 @@ def test_a_deletion_lists_the_consumers_that_hold_it() -> None:
     assert in_use is not None
     assert (in_use["status"], in_use["reason"]) == ("True", "DeletionBlocked")
     assert "default/r00, default/r01" in in_use["message"]
+    # It still works, and whoever waits sees why.
+    ready = condition(status, "Ready")
+    assert ready is not None
+    assert (ready["status"], ready["reason"]) == ("True", "DeletionBlocked")
+    assert ready["message"] == in_use["message"]
 
 
 def test_many_consumers_are_counted_and_the_first_are_named() -> None:

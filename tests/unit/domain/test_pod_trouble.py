@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.support.domain import NOW
 
 from aixgo_operator.domain.observation import PodObservation
-from aixgo_operator.domain.pod_trouble import starting, trouble, troubles
+from aixgo_operator.domain.pod_trouble import slow_starts, trouble, troubles
 
 NOT_LOGGED_IN = (
     'failed to pull and unpack image "registry.example/agents:1": pull access denied, repository does not'
@@ -96,9 +99,12 @@ def test_pods_that_go_or_have_ended_are_not_what_is_wrong_now() -> None:
     assert troubles([crashed("agents-1", terminating=True)]) == ""
 
 
-def test_pods_that_begin_without_a_word() -> None:
-    mute = PodObservation(name="agents-1", waiting_reason="ContainerCreating")
-    assert starting([PodObservation(name="agents-0", started=True)]) == ""
-    assert starting([mute, PodObservation(name="agents-0", started=True)]) == (
-        "pod agents-1: does not start: kubectl describe pod agents-1 says what it waits for"
+def test_pods_that_take_long_and_do_not_say_why() -> None:
+    """A volume that cannot be mounted, a pull that takes its time, a probe that fails."""
+    mute = PodObservation(
+        "agents-1", created_at=NOW - timedelta(seconds=31), waiting_reason="ContainerCreating"
     )
+    told = "pod agents-1: does not start: kubectl describe pod agents-1 says what it waits for"
+    assert slow_starts([mute, replace(mute, name="agents-0", started=True)], NOW) == told
+    assert slow_starts([replace(mute, created_at=NOW - timedelta(seconds=30))], NOW) == ""
+    assert slow_starts([replace(mute, ended=True)], NOW) == ""

@@ -247,7 +247,7 @@ def test_pods_that_have_ended_do_not_count() -> None:
 def test_after_the_deadline_a_pod_without_a_word_is_named() -> None:
     resolved = resolved_runtime()
     pod = make_pod(resolved, "agents-new", ready=False, started=False, statusz=None)
-    pod = replace(pod, waiting_reason="ContainerCreating")
+    pod = replace(pod, created_at=NOW - timedelta(minutes=10), waiting_reason="ContainerCreating")
     observation = with_deployment(
         healthy(resolved, pods=(pod,)), progressing_reason="ProgressDeadlineExceeded"
     )

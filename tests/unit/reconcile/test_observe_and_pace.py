@@ -160,6 +160,7 @@ def _status(value: str, reason: str) -> dict[str, Any]:
         (("False", "SecretNotFound"), ("False", "SecretNotFound"), None),
         (("False", "SecretNotFound"), ("False", "KeyNotFound"), "Warning"),
         (("True", "Ready"), ("False", "Suspended"), "Normal"),
+        (("True", "Ready"), ("True", "DeletionBlocked"), "Warning"),
     ],
 )
 def test_an_event_per_transition(before: tuple[str, str], after: tuple[str, str], event: str | None) -> None:
