@@ -76,10 +76,10 @@ async def _apply_in_every_order(
     namespace = await cluster.namespace("order")
     orders = list(itertools.permutations(range(len(wanted(namespace, "")))))
     marks = [f"o{number:03}" for number in range(len(orders))]
-    # No pods: the objects are what counts. With the real lease times and a slow pace, as this is a load test,
-    # too.
+    # No pods: the objects are what counts. With the real lease times, as this is a load test, too. No looks
+    # by time: they would hide an event that is not followed.
     chosen = support.settings(
-        namespace, (namespace,), steady_probe_interval_seconds=60.0, probe_interval_seconds=30.0
+        namespace, (namespace,), steady_probe_interval_seconds=900.0, probe_interval_seconds=900.0
     )
     idle = Kubelet(cluster.client)
     async with support.running(plane, cluster, chosen, kubelet=idle, lease_times=LeaseTimes()) as operator:

@@ -128,6 +128,17 @@ def test_who_is_concerned_by_a_runtime(cache: Cache) -> None:
     assert found == {RUNTIME, AGENT, BACKEND, Key("AgentRuntime", "n", "front")}
 
 
+def test_who_is_concerned_by_a_session_backend(cache: Cache) -> None:
+    """O19: the runtimes that wait for it, or use it, and nobody else."""
+    observe(cache, stored(m.runtime("n", sessionBackendRef={"name": "sessions"})), deleted=False)
+    observe(cache, stored(m.runtime("n", "other")), deleted=False)
+    far = {"name": "sessions", "namespace": "n"}
+    observe(cache, stored(m.runtime("x", "far", sessionBackendRef=far)), deleted=False)
+    wanted = {BACKEND, RUNTIME, Key("AgentRuntime", "x", "far")}
+    assert observe(cache, stored(m.managed_redis("n")), deleted=False) == wanted
+    assert observe(cache, stored(m.managed_redis("n"), 2), deleted=True) == wanted
+
+
 def test_who_is_concerned_by_a_secret(cache: Cache) -> None:
     key = {"name": "model", "key": "token"}
     model = {"provider": "openai", "name": "small", "apiKeySecretRef": key}
