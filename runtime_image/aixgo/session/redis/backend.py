@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
@@ -90,7 +91,7 @@ class RedisBackend(RedisVerification):
 
     async def _create(self, session: NewSession, mode: str) -> SessionRecord | None:
         ttl = self._options.ttl if session.ttl_seconds is None else session.ttl_seconds
-        ttl_ms = int((ttl or 0) * 1000)
+        ttl_ms = math.ceil((ttl or 0) * 1000)  # what is not 0 does not become it: 0 is for ever
         metadata = orjson.dumps(dict(session.metadata))
         answer = await self._run(
             "create",

@@ -37,18 +37,37 @@ class Indexes:
         self._keys = keys
         self._is_cluster = is_cluster
         self._updates: set[asyncio.Task[None]] = set()
+        #: The newest record of each session whose update is on its way.
+        self._newest: dict[str, SessionRecord] = {}
 
     async def list_sessions(
         self, agent_name: str, user_id: str | None, limit: int, offset: int
     ) -> list[SessionRecord]:
         """Return sessions, newest update first. Expired ones are taken out of the indexes."""
         key = self._keys.agent(agent_name) if user_id is None else self._keys.user(agent_name, user_id)
-        ids = await self._members(key)
+        # On a cluster the order of the index may be behind; then all are read.
+        wanted = offset + limit if limit and not self._is_cluster else None
+        last = -1 if wanted is None else wanted + _CHUNK - 1
+        while True:
+            ids = await self._members(key, last)
+            found, gone = await self._read(ids, user_id, wanted)
+            if gone:
+                await self._forget(key, gone)
+            if last < 0 or len(ids) <= last or len(found) >= offset + limit:
+                break
+            last = -1  # more of these had expired than were read besides
+        found.sort(key=lambda record: record.id)
+        found.sort(key=lambda record: record.updated_at, reverse=True)
+        return found[offset : offset + limit if limit else None]
+
+    async def _read(
+        self, ids: list[str], user_id: str | None, wanted: int | None
+    ) -> tuple[list[SessionRecord], list[str]]:
+        """Return the sessions that are there, at least ``wanted`` unless there are fewer, and who is gone."""
         found: list[SessionRecord] = []
         gone: list[str] = []
         for place in range(0, len(ids), _CHUNK):
-            # On a cluster the order of the index may be behind; then all are read.
-            if limit and len(found) >= offset + limit and not self._is_cluster:
+            if wanted is not None and len(found) >= wanted:
                 break
             chunk = ids[place : place + _CHUNK]
             metas = await self._of_each(chunk, "meta", "HGETALL")
@@ -57,11 +76,7 @@ class Indexes:
                     gone.append(session_id)
                 elif user_id is None or meta.get(b"userId", b"").decode() == user_id:
                     found.append(records.record_of_meta(session_id, meta))
-        if gone:
-            await self._forget(key, gone)
-        found.sort(key=lambda record: record.id)
-        found.sort(key=lambda record: record.updated_at, reverse=True)
-        return found[offset : offset + limit if limit else None]
+        return found, gone
 
     async def agents(self) -> list[str]:
         """Return the agents that have sessions, sorted."""
@@ -102,12 +117,25 @@ class Indexes:
         """Put a session in its place. Does nothing where the scripts do it."""
         if not self._is_cluster:
             return
-        update = asyncio.create_task(self._put(record))
         if wait:
-            await update
+            await self._put(record)
             return
-        self._updates.add(update)
-        update.add_done_callback(self._updates.discard)
+        is_on_its_way = record.id in self._newest
+        self._newest[record.id] = record
+        if not is_on_its_way:
+            update = asyncio.create_task(self._update(record.id))
+            self._updates.add(update)
+            update.add_done_callback(self._updates.discard)
+
+    async def _update(self, session_id: str) -> None:
+        """Put a session in its place, again if it changed meanwhile: however many changes, one at a time."""
+        try:
+            put = None
+            while (record := self._newest[session_id]) is not put:
+                await self._put(record)
+                put = record
+        finally:
+            del self._newest[session_id]
 
     async def heal(self, record: SessionRecord) -> None:
         """Put a session in its place that is missing there, whatever the server is."""
@@ -147,9 +175,11 @@ class Indexes:
 
         return await self._calls.call(work)
 
-    async def _members(self, key: str) -> list[str]:
+    async def _members(self, key: str, last: int = -1) -> list[str]:
+        """Return who is in an index, up to a place; -1: all."""
+
         async def work(client: Client, _: int) -> list[str]:
-            members: Any = await client.zrange(key, 0, -1)
+            members: Any = await client.zrange(key, 0, last)
             return [member.decode() for member in members]
 
         return await self._calls.call(work)

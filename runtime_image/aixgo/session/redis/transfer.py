@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import uuid
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -150,7 +151,7 @@ def from_lines(agent_name: str, session_id: str, lines: list[bytes]) -> Import:
         user_id=user_id,
         created_at=records.micros(created),
         updated_at=records.micros(updated),
-        ttl_ms=int(float(ttl) * 1000) if isinstance(ttl, int | float) else 0,
+        ttl_ms=math.ceil(float(ttl) * 1000) if isinstance(ttl, int | float) else 0,
         meta=meta,
         turns={key: f"{first}:{count}" for key, (first, count) in index.turns.items()},
     )

@@ -3,10 +3,12 @@
 local session, agent, user, metadata, ttl, nonce, prefix, mode = unpack(ARGV)
 
 if mode == 'get_or_create' then
-  for _, other in ipairs(redis.call('ZRANGE', KEYS[9], 0, -1)) do
-    if redis.call('EXISTS', prefix .. '{' .. other .. '}:meta') == 1 then return {'found', other} end
-    redis.call('ZREM', KEYS[8], other)
-    redis.call('ZREM', KEYS[9], other)
+  local newest = redis.call('ZRANGE', KEYS[9], 0, 0)[1]
+  while newest do
+    if redis.call('EXISTS', prefix .. '{' .. newest .. '}:meta') == 1 then return {'found', newest} end
+    redis.call('ZREM', KEYS[8], newest)
+    redis.call('ZREM', KEYS[9], newest)
+    newest = redis.call('ZRANGE', KEYS[9], 0, 0)[1]
   end
 end
 if redis.call('EXISTS', META) == 1 then
