@@ -142,14 +142,16 @@ class PrometheusMetrics:
     def _read(self, name: str, text: str, value: Callable[[], float]) -> None:
         self._series.append(Readings(name, text, (), lambda: {(): value()}))
 
+    # What every call feeds counts without a call of its own.
+
     def rpc_finished(self, method: str, status: str, seconds: float) -> None:
         """Feed ``aixgo_grpc_requests_total`` and its duration."""
-        self._rpc.inc(method, status)
+        self._rpc.values[method, status] += 1
         self._rpc_seconds.observe(seconds, method)
 
     def agent_message(self, agent: str, direction: Direction) -> None:
         """Feed ``aixgo_agent_messages_total``."""
-        self._messages.inc(agent, direction)
+        self._messages.values[agent, direction] += 1
 
     def agent_executed(self, agent: str, seconds: float) -> None:
         """Feed ``aixgo_agent_execution_duration_seconds``."""
@@ -157,7 +159,7 @@ class PrometheusMetrics:
 
     def session_operation(self, operation: str, outcome: Outcome, seconds: float) -> None:
         """Feed ``aixgo_session_operations_total`` and its duration."""
-        self._sessions.inc(operation, outcome)
+        self._sessions.values[operation, outcome] += 1
         self._session_seconds.observe(seconds, operation)
 
     def mcp_tool_called(self, tool: str, outcome: Outcome, seconds: float) -> None:

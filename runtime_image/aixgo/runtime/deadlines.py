@@ -74,6 +74,10 @@ class Deadline:
         self.when = time.monotonic() + seconds
 
     def __enter__(self) -> Self:
+        self._begin()
+        return self
+
+    def _begin(self) -> None:
         deadlines = self._deadlines
         task = asyncio.current_task(deadlines.loop)
         if task is None:
@@ -83,7 +87,6 @@ class Deadline:
         deadlines.open.add(self)
         if self.when < deadlines.next:
             deadlines.arm(self.when)
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

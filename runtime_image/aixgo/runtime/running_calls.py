@@ -53,7 +53,7 @@ class RunningCall(Deadline):
         return self._task
 
     def __enter__(self) -> Self:
-        super().__enter__()
+        self._begin()
         self._token = enter_call(self._context)
         return self
 
@@ -63,6 +63,9 @@ class RunningCall(Deadline):
         leave_call(self._token)
         if self._calls.ended is not None:
             self._calls.ended.set()
+        if not self._expired:
+            self._deadlines.open.discard(self)
+            return
         try:
             super().__exit__(kind, error, trace)
         except TimeoutError:

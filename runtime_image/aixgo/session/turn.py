@@ -165,10 +165,9 @@ class Turn:
             return False
         active = self._outer()
         start = self._at_once.begin_at_once(self.session.id)
-        if start is None:
-            return False
-        self._begun(start, active)
-        return True
+        if start is not None:
+            self._begun(start, active)
+        return start is not None
 
     async def begin(self) -> None:
         """Begin, as the block does when it is entered. Raises as that."""
@@ -218,21 +217,22 @@ class Turn:
 
     def _committed(self, record: SessionRecord) -> None:
         self.session.note(record)
-        lease, self._lease = self._lease, None
-        self._leave(lease)
+        self._over()
 
-    def _leave(self, lease: Lease | None) -> None:
-        active = _active.get()
-        _active.set(() if active == (self,) else tuple(turn for turn in active if turn is not self))
+    def _over(self) -> Lease | None:
+        """Be open no more, and return the lease that was held."""
+        lease, self._lease = self._lease, None
         if lease is not None:
+            active = _active.get()
+            _active.set(() if active == (self,) else tuple(turn for turn in active if turn is not self))
             self._renewals.discard(lease)
+        return lease
 
     async def end(self) -> None:
         """End the turn, if it has not been committed, without storing anything."""
-        lease, self._lease = self._lease, None
+        lease = self._over()
         if lease is None:
             return
-        self._leave(lease)
         release = asyncio.ensure_future(self._backend.release_lease(lease))
         try:
             # Else others wait until the lease runs out.
