@@ -84,7 +84,7 @@ async def test_a_turn_on_files_goes_through_no_thread(
         assert not submitted
 
 
-#: Python functions that a turn on files enters, from the runner on; there were 169 when this was written, 217 before.
+#: Python functions that a turn on files enters, from the runner on; 169 when this was written, 217 before.
 MOST_STEPS = 185
 
 
