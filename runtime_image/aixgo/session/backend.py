@@ -172,11 +172,5 @@ class AtOnce(Protocol):
     def begin_at_once(self, session_id: str) -> TurnStart | None:
         """Begin a turn without an idempotency key, see :meth:`Backend.begin_turn`."""
 
-    def known_messages(self, lease: Lease, limit: int | None) -> list[Message] | None:
-        """Return the newest messages of the session of a turn, oldest first, from memory.
-
-        They are what :attr:`TurnStart.record` was the record of, or newer.
-        """
-
     def append_at_once(self, session_id: str, append: Append) -> SessionRecord | None:
         """Append messages, see :meth:`Backend.append`. Raises as that."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aixgo.session.backend import AtOnce, Backend
     from aixgo.session.renewals import Renewals
     from aixgo.session.session import Session
-    from aixgo.session.types import Lease, SessionRecord, TurnStart
+    from aixgo.session.types import History, Lease, SessionRecord, TurnStart
 
 _active: ContextVar[tuple[Turn, ...]] = ContextVar("aixgo_turns", default=())
 
@@ -47,6 +47,7 @@ class Turn:
     __slots__ = (
         "_at_once",
         "_backend",
+        "_history",
         "_id",
         "_key",
         "_lease",
@@ -76,6 +77,7 @@ class Turn:
         self._timeout = timeout
         self._pending: list[Message] = []
         self._lease: Lease | None = None
+        self._history: History | None = None
         self._id = new_id()
 
     @property
@@ -146,12 +148,11 @@ class Turn:
         Raises:
             ValueError: a negative limit.
         """
-        lease = self._lease
-        if lease is None or self._at_once is None:
+        if self._history is None:
             return None
         if limit is not None:
             validation.not_negative("limit", limit)
-        return self._at_once.known_messages(lease, limit)
+        return self._history.known_messages(limit)
 
     # -- the block, step by step: for who takes thousands of turns ----------------------------------------
 
@@ -186,7 +187,7 @@ class Turn:
         return active
 
     def _begun(self, start: TurnStart, active: tuple[Turn, ...]) -> None:
-        self._lease, self.replayed = start.lease, start.replayed
+        self._lease, self.replayed, self._history = start.lease, start.replayed, start.history
         self.session.note(start.record)
         self._renewals.add(start.lease)
         _active.set((self, *active))
@@ -221,7 +222,7 @@ class Turn:
 
     def _over(self) -> Lease | None:
         """Be open no more, and return the lease that was held."""
-        lease, self._lease = self._lease, None
+        lease, self._lease, self._history = self._lease, None, None
         if lease is not None:
             active = _active.get()
             _active.set(() if active == (self,) else tuple(turn for turn in active if turn is not self))

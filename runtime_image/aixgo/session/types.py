@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
@@ -86,6 +86,13 @@ class Lease(msgspec.Struct, frozen=True):
     token: str
 
 
+class History(Protocol):
+    """What a process knows of the messages of a session that nobody else can change."""
+
+    def known_messages(self, limit: int | None) -> list[Message] | None:
+        """Return the newest messages, oldest first, from memory. None: the store has to be asked."""
+
+
 class TurnStart(msgspec.Struct, frozen=True):
     """What a turn begins with."""
 
@@ -94,6 +101,8 @@ class TurnStart(msgspec.Struct, frozen=True):
     record: SessionRecord
     #: The messages that were committed with the turn's idempotency key before. None: there are none.
     replayed: list[Message] | None = None
+    #: The messages up to :attr:`record`, as far as they are in memory.
+    history: History | None = None
 
 
 class Append(msgspec.Struct, frozen=True):

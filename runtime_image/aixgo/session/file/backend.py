@@ -246,12 +246,7 @@ class FileBackend(FileEngine):
         if record is None:
             self._leases.release(lease)
             return None
-        return TurnStart(lease, record)
-
-    def known_messages(self, lease: Lease, limit: int | None) -> list[Message] | None:
-        """Return the newest messages of a session that nobody else may change, from memory."""
-        log = self._store.hot(lease.session_id)
-        return None if log is None else log.known_messages(limit)
+        return TurnStart(lease, record, None, log)
 
     def append_at_once(self, session_id: str, append: Append) -> SessionRecord | None:
         """Append messages if that goes without a thread and without a flush."""
