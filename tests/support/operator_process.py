@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.support.cluster.control_plane import ControlPlane
 
-_START = "from aixgo_operator.app.main import main; import sys; raise SystemExit(main(sys.argv[1:]))"
+_START = "from aixgo_cli.main import main; main()"
 #: What of the chart concerns rights and settings.
 _KINDS = {
     "ServiceAccount",
@@ -70,7 +70,7 @@ def started(
     port = _free_port()
     file, log = folder / f"settings-{port}.yaml", folder / f"operator-{port}.log"
     file.write_text(yaml.safe_dump(settings))
-    arguments = ["--settings", str(file), "--kubeconfig", str(kubeconfig)]
+    arguments = ["operator", "--settings", str(file), "--kubeconfig", str(kubeconfig)]
     arguments += ["--health-host", "127.0.0.1", "--health-port", str(port)]
     root = Path.cwd()
     path = os.pathsep.join(str(root / each) for each in ("operator", "runtime_image", "cli"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -45,15 +45,45 @@ def serve(
     exit_with(serving.serve(serving.Options(root, host, log_format, log_level)))
 
 
-def operator(context: typer.Context) -> None:
-    """Run the operator: turns AgentRuntime, Agent and SessionBackend objects into running agents."""
+def operator(
+    context: typer.Context,
+    settings: Annotated[
+        Path, typer.Option(dir_okay=False, help="Settings file (YAML), as the chart writes it.")
+    ] = Path("/etc/aixgo-operator/settings.yaml"),
+    kubeconfig: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Kubeconfig file; else $KUBECONFIG, or the pod's service account.",
+            show_default=False,
+        ),
+    ] = None,
+    health_host: Annotated[
+        str | None,
+        typer.Option(help="Address of health and metrics; else every address.", show_default=False),
+    ] = None,
+    health_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of health and metrics.")] = 8081,
+) -> None:
+    """Run the operator: turns AgentRuntime, Agent and SessionBackend objects into running agents.
+
+    Exit codes: 0 after SIGTERM; 1 something went wrong; 2 the settings cannot be used; 3 another one leads
+    now; 4 the installed CRDs are older than this operator.
+    """
     if context.invoked_subcommand is not None:
         return
     try:
         from aixgo_operator.app.main import main
     except ModuleNotFoundError as error:
         raise missing_library(error, "operator") from error
-    exit_with(main())
+    exit_with(
+        main(
+            settings=settings,
+            kubeconfig=None if kubeconfig is None else str(kubeconfig),
+            health_host=health_host,
+            health_port=health_port,
+        )
+    )
 
 
 def release_finalizers(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import sys
@@ -10,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from aixgo_operator.domain.settings import OperatorSettings
 
 DEFAULT_SETTINGS: Final = Path("/etc/aixgo-operator/settings.yaml")
@@ -24,17 +21,28 @@ EXIT_DEFINITIONS: Final = 4
 EXIT_FAILED: Final = 1
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the operator until SIGTERM; return the exit code. ``argv`` defaults to no arguments."""
-    arguments = _parser().parse_args(list(argv or ()))
+def main(
+    *,
+    settings: Path = DEFAULT_SETTINGS,
+    kubeconfig: str | None = None,
+    health_host: str | None = None,
+    health_port: int = HEALTH_PORT,
+) -> int:
+    """Run the operator until SIGTERM; return the exit code.
 
+    Args:
+        settings: The settings file.
+        kubeconfig: None: $KUBECONFIG, else the pod's service account.
+        health_host: Address of health and metrics; None: all.
+        health_port: Their port.
+    """
     from aixgo_operator.app import logs
 
     logs.configure(os.environ.get("AIXGO_LOG_LEVEL", "INFO").upper())
     try:
-        settings = load_settings(arguments.settings)
+        chosen = load_settings(settings)
     except (OSError, ValueError) as error:
-        print(f"settings {arguments.settings}: {error}", file=sys.stderr)
+        print(f"settings {settings}: {error}", file=sys.stderr)
         return EXIT_SETTINGS
 
     import uvloop
@@ -42,10 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from aixgo_operator.app.process import Process
 
     process = Process(
-        settings,
-        kubeconfig=arguments.kubeconfig or os.environ.get("KUBECONFIG") or None,
-        health_host=arguments.health_host,
-        health_port=arguments.health_port,
+        chosen,
+        kubeconfig=kubeconfig or os.environ.get("KUBECONFIG") or None,
+        health_host=health_host,
+        health_port=health_port,
     )
     return uvloop.run(process.run())
 
@@ -109,16 +117,3 @@ def load_settings(path: Path) -> OperatorSettings:
         raise ValueError(f"not YAML: {error}") from error
     except ValidationError as error:
         raise ValueError(describe_errors(error)) from error
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="aixgo operator", description="Run the operator.")
-    parser.add_argument("--settings", type=Path, default=DEFAULT_SETTINGS, help="settings file (YAML)")
-    parser.add_argument("--kubeconfig", help="kubeconfig file; default: the pod's service account")
-    parser.add_argument("--health-host", help="address of health and metrics; default: all")
-    parser.add_argument("--health-port", type=int, default=HEALTH_PORT, help="port of health and metrics")
-    return parser
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
