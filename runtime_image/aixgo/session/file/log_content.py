@@ -118,7 +118,7 @@ class LogContent(LogReader):
         return True
 
     def _read_newest(self, index: LogIndex, wanted: int, most: int) -> tuple[list[Message], int] | None:
-        runs = index.runs(index.leaf, wanted)
+        runs = index.runs(index.leaf, wanted) if wanted <= index.node_count else []
         if sum(map(len, runs)) == wanted:
             size = index.span(runs)
             return None if size > most else (self._decoded(runs), size)

@@ -297,12 +297,11 @@ def _cached_range(fd: int, start: int, end: int) -> bytes:
         if min(end, size) - start > left:
             raise WouldWaitError
         end = max(start, size)
-    wanted = end - start
-    buffer = memoryview(_patience.buffer if wanted <= _BUFFER else bytearray(wanted))[:wanted]
-    done = 0
+    wanted, done = end - start, 0
+    buffer = memoryview(_patience.buffer if wanted <= _BUFFER else bytearray(wanted))
     while done < wanted:
         try:
-            read = os.preadv(fd, [buffer[done:]], start + done, os.RWF_NOWAIT)
+            read = os.preadv(fd, [buffer[done:wanted]], start + done, os.RWF_NOWAIT)
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
                 raise WouldWaitError from error

@@ -162,24 +162,31 @@ def newest_messages(
         whole = data.find(b"\n") + 1 if begin else 0
         rest = data[:whole] if whole else data if begin else b""
         lines = message_lines.decode_lines(data, whole) if whole or not begin else []
-        branch, wanted = _newest_of_branch(lines, wanted, missing)
-        found[:0] = [each.data for each in branch]
+        newest, wanted = _newest_of_branch(lines, wanted, missing)
+        found[:0] = newest
         end = begin
     return found, first - end
 
 
-def _newest_of_branch(lines: list[MessageLine], leaf: str, count: int) -> tuple[list[MessageLine], str]:
-    """Return the newest lines of a branch, oldest first, and the id of the one before them."""
-    newest = lines[len(lines) - min(count, len(lines)) :]
-    parents = [line.parent_id for line in newest]
-    # Nearly always each follows the one before it in the log.
-    ids = [line.id for line in newest]
-    if not (ids and ids[-1] == leaf and parents[1:] == ids[:-1]):
-        newest, parents = [], [leaf]
-        for line in reversed(lines):
-            if line.id == parents[0]:
-                newest.insert(0, line)
-                parents.insert(0, line.parent_id)
-                if len(newest) == count:
-                    break
-    return newest, parents[0] or ""
+def _newest_of_branch(lines: list[MessageLine], leaf: str, count: int) -> tuple[list[Message], str]:
+    """Return the newest messages of a branch, oldest first, and the id of the one before them."""
+    newest = lines[-count:]
+    messages: list[Message] = []
+    first = before = newest[0].parent_id if newest else None
+    for line in newest:  # nearly always each follows the one before it in the log
+        if line.parent_id != before:
+            break
+        before = line.id
+        messages.append(line.data)
+    else:
+        if before == leaf:
+            return messages, first or ""
+    messages, wanted = [], leaf
+    for line in reversed(lines):
+        if line.id == wanted:
+            messages.append(line.data)
+            wanted = line.parent_id or ""
+            if len(messages) == count or not wanted:
+                break
+    messages.reverse()
+    return messages, wanted
