@@ -19,7 +19,7 @@ from aixgo_operator.domain.conditions import (
     unknown,
     write,
 )
-from aixgo_operator.domain.pod_trouble import troubles
+from aixgo_operator.domain.pod_trouble import slow_ends, slow_starts, troubles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,7 +64,7 @@ def backend_status(
     if backend.spec.type == "File":
         state = [_mounted(observation), *_FILE]
     else:
-        state = [_reachable(resolved, observation), *_safety(observation.probe)]
+        state = [_reachable(resolved, observation, now), *_safety(observation.probe)]
     verdicts = [
         accepted(resolved.problems),
         resolved_refs(resolved.problems),
@@ -122,9 +122,12 @@ def _purging(trouble: str | None) -> Verdict:
     )
 
 
-def _reachable(resolved: ResolvedBackend, observation: BackendObservation) -> Verdict:
+def _reachable(resolved: ResolvedBackend, observation: BackendObservation, now: datetime) -> Verdict:
     """Return the condition Reachable of a Redis."""
-    probe, pods = observation.probe, troubles(observation.pods)
+    probe = observation.probe
+    pods = (
+        troubles(observation.pods) or slow_ends(observation.pods, now) or slow_starts(observation.pods, now)
+    )
     redis = resolved.backend.spec.redis
     own = redis is not None and redis.managed is None
     if probe is None:

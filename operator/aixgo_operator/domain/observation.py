@@ -20,8 +20,9 @@ class PodObservation:
     created_at: datetime | None = None
     #: The pod's condition Ready is True and it has no deletionTimestamp.
     ready: bool = False
-    #: It has a deletionTimestamp.
+    #: It has a deletionTimestamp: until then it may take its time to end.
     terminating: bool = False
+    ends_at: datetime | None = None
     #: Its annotation ``aixgo.dev/restart-hash``: which template it was made from.
     restart_hash: str | None = None
     #: The main container passed its startup probe (``containerStatuses[].started``).

@@ -23,7 +23,7 @@ _WHO_PULLS = re.compile(
     r"\b(401|403|unauthorized|forbidden|denied|authorization|no basic auth)\b", re.IGNORECASE
 )
 _MAX_WORDS = 600
-#: An image that is pulled for the first time may take that long.
+#: A pod may take that long to start, as when its image is pulled, and to end when its time is over.
 _SLOW: Final = timedelta(seconds=30)
 #: Pods with the same trouble whose names are told.
 _MAX_NAMES: Final = 3
@@ -74,6 +74,24 @@ def slow_starts(pods: Iterable[PodObservation], now: datetime) -> str:
     if not names:
         return ""
     return f"{_names(names)}: does not start: kubectl describe pod {names[0]} says what it waits for"
+
+
+def slow_ends(pods: Iterable[PodObservation], now: datetime) -> str:
+    """Return which pods are still there long after they had to end; empty if there are none.
+
+    Only its kubelet says that a pod has ended. Nothing that must not run twice is started before.
+    """
+    names = [
+        pod.name
+        for pod in sorted(pods, key=lambda pod: pod.name)
+        if pod.terminating and not pod.ended and pod.ends_at is not None and now - pod.ends_at > _SLOW
+    ]
+    if not names:
+        return ""
+    return (
+        f"{_names(names)}: has not ended in time: if its node is gone for good, the taint"
+        " node.kubernetes.io/out-of-service=nodeshutdown:NoExecute on the node lets it go"
+    )
 
 
 def _told(pods: Iterable[PodObservation]) -> str:

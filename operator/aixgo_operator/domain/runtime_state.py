@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aixgo_operator.api.constants import ConditionType, Reason
 from aixgo_operator.domain.conditions import Verdict, false, from_problems, true, unknown
-from aixgo_operator.domain.pod_trouble import slow_starts, trouble, troubles
+from aixgo_operator.domain.pod_trouble import slow_ends, slow_starts, trouble, troubles
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -146,14 +146,20 @@ def progressing(resolved: ResolvedRuntime, observation: RuntimeObservation, now:
     if is_suspended(resolved):
         left = [pod for pod in observation.pods if pod.alive]
         if left or (deployment is not None and deployment.replicas):
-            return true(PROGRESSING, Reason.ROLLING, "the pods are being stopped")
+            text = "the pods are being stopped"
+            return true(PROGRESSING, Reason.ROLLING, _joined(text, slow_ends(observation.pods, now)))
         return true(PROGRESSING, Reason.ROLLOUT_COMPLETE, "suspended: there are no pods")
     if resolved.held:
         return unknown(PROGRESSING, Reason.ROLLING, "nothing is rolled out before the problems are solved")
     if deployment is None:
         return true(PROGRESSING, Reason.ROLLING, "the Deployment is being created")
     newest = [pod for pod in observation.pods if pod.restart_hash == observation.wanted_restart_hash]
-    detail = troubles(newest) or deployment.replica_failure or slow_starts(newest, now)
+    detail = (
+        troubles(newest)
+        or deployment.replica_failure
+        or slow_starts(newest, now)
+        or slow_ends(observation.pods, now)
+    )
     current = deployment.restart_hash == observation.wanted_restart_hash and (
         resolved.replicas is None or deployment.desired == resolved.replicas
     )

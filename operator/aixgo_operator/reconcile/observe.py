@@ -66,10 +66,10 @@ def observe_pod(pod: Manifest, answer: ProbeAnswer | None = None) -> PodObservat
     terminating = bool(metadata.get("deletionTimestamp"))
     over = status.get("phase") in ("Failed", "Succeeded")
     scheduled = _condition(status, "PodScheduled")
-    created = metadata.get("creationTimestamp")
     return PodObservation(
         name=metadata["name"],
-        created_at=None if created is None else datetime.fromisoformat(created),
+        created_at=_moment(metadata.get("creationTimestamp")),
+        ends_at=_moment(metadata.get("deletionTimestamp")),
         ready=_condition(status, "Ready").get("status") == "True" and not terminating and not over,
         terminating=terminating,
         restart_hash=(metadata.get("annotations") or {}).get(ANNOTATION_RESTART_HASH),
@@ -141,6 +141,10 @@ def restart_hash(manifests: Iterable[Manifest], kind: str) -> str | None:
             annotations = manifest["spec"]["template"]["metadata"].get("annotations") or {}
             return str(annotations.get(ANNOTATION_RESTART_HASH)) if annotations else None
     return None
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
 
 
 def _main_container(pod: Manifest) -> Mapping[str, Any]:

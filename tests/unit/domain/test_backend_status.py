@@ -112,6 +112,15 @@ def test_a_managed_redis_whose_pod_is_refused() -> None:
     assert "kubectl describe statefulset sessions-redis says why (a quota" in ready["message"]
 
 
+def test_a_managed_redis_on_a_node_that_is_gone() -> None:
+    failure = Problem(ConditionType.REACHABLE, Reason.DIAL_FAILED, "no luck")
+    pod = PodObservation("sessions-redis-0", terminating=True, ends_at=NOW - timedelta(minutes=1))
+    seen = BackendObservation(probe=replace(PROBE, failure=failure), pods=(pod,))
+    ready = condition(conclude(make_backend(), seen), "Ready")
+    assert ready is not None
+    assert ready["message"].startswith("no luck; pod sessions-redis-0: has not ended in time")
+
+
 @pytest.mark.parametrize(
     ("seconds", "error", "reason", "words"),
     [

@@ -10,7 +10,7 @@ import pytest
 from tests.support.domain import NOW
 
 from aixgo_operator.domain.observation import PodObservation
-from aixgo_operator.domain.pod_trouble import slow_starts, trouble, troubles
+from aixgo_operator.domain.pod_trouble import slow_ends, slow_starts, trouble, troubles
 
 NOT_LOGGED_IN = (
     'failed to pull and unpack image "registry.example/agents:1": pull access denied, repository does not'
@@ -108,3 +108,13 @@ def test_pods_that_take_long_and_do_not_say_why() -> None:
     assert slow_starts([mute, replace(mute, name="agents-0", started=True)], NOW) == told
     assert slow_starts([replace(mute, created_at=NOW - timedelta(seconds=30))], NOW) == ""
     assert slow_starts([replace(mute, ended=True)], NOW) == ""
+
+
+def test_a_pod_on_a_node_that_is_gone() -> None:
+    """Nothing but its kubelet says that it has ended: a StatefulSet waits for ever."""
+    leaving = PodObservation("redis-0", terminating=True, ends_at=NOW - timedelta(seconds=31))
+    told = slow_ends([leaving], NOW)
+    assert told.startswith("pod redis-0: has not ended in time: if its node is gone for good, the taint")
+    assert slow_ends([replace(leaving, ends_at=NOW - timedelta(seconds=30))], NOW) == ""
+    assert slow_ends([replace(leaving, ends_at=NOW + timedelta(seconds=133))], NOW) == ""
+    assert slow_ends([replace(leaving, ended=True)], NOW) == ""

@@ -256,6 +256,19 @@ def test_after_the_deadline_a_pod_without_a_word_is_named() -> None:
     assert progressing["message"].endswith("kubectl describe pod agents-new says what it waits for")
 
 
+def test_a_rollout_that_waits_for_a_node_that_is_gone() -> None:
+    """With files the new pod may come only when the old one has ended."""
+    resolved = resolved_runtime()
+    old = make_pod(resolved, "agents-old", restart_hash="old", ready=False, terminating=True, statusz=None)
+    old = replace(old, ends_at=NOW - timedelta(minutes=1))
+    counts = {"replicas": 0, "updated": 0, "ready": 0, "available": 0, "progressing_reason": "X"}
+    observation = with_deployment(healthy(resolved, pods=(old,)), **counts)
+    progressing = condition(conclude(resolved, observation), "Progressing")
+    assert progressing is not None
+    assert progressing["reason"] == "Rolling"
+    assert "pod agents-old: has not ended in time" in progressing["message"]
+
+
 def test_a_draining_pod_does_not_serve() -> None:
     resolved = resolved_runtime()
     pod = make_pod(resolved, statusz=statusz(resolved, draining=True))
