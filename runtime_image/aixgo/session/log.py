@@ -337,23 +337,28 @@ class LogIndex:
         self._touch(moment)
         self._update(moment)
 
-    def appended(self, added: Sequence[tuple[str, int, int, str]], moment: datetime, size: int) -> None:
-        """Note messages that were just written, one after the other.
+    def appended(
+        self, added: Sequence[tuple[str, int, int, str]], moment: datetime, position_at: int
+    ) -> None:
+        """Note messages that were just written, one after the other, at the end of the log.
 
         Args:
             added: Of each the id of its entry, where its line begins and ends, and its chain value.
             moment: When.
-            size: Where the log ends now.
+            position_at: Where the last entry begins that tells a position.
         """
         self.leaf = self._nodes.follow(self.leaf, added)
         self.version += len(added)
+        self.size, self.position_at = added[-1][2], position_at
         touched, updated = self.touched_at, self.updated_at
-        if touched is None or moment > touched:
-            self.first_time = self.first_time or moment
+        if touched is None or updated is None:
+            self._touch(moment)
+            self._update(moment)
+            return
+        if moment > touched:
             self.touched_at = moment
-        if updated is None or moment > updated:
+        if moment > updated:
             self.updated_at = moment
-        self.size = size
 
     def checkpointed(self, checkpoint: Checkpoint, size: int) -> None:
         """Note a checkpoint that was just written."""

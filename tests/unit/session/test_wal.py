@@ -25,9 +25,11 @@ def records(log: WalFile) -> list[tuple[str, int, bytes]]:
 
 
 def append(log: WalFile, session_id: str, offset: int, data: bytes) -> tuple[int, int]:
-    record = wal.encode_record(Kind.APPEND, wal.Names.of("agent", session_id), offset, data, log.epoch)
-    place = (log.end, len(record))
-    log.append(record, 0)
+    parts: list[bytes] = []
+    names = wal.Names.of("agent", session_id)
+    place = (log.end, wal.add_record(parts, Kind.APPEND, names, offset, data, log.epoch))
+    log.append(b"".join(parts), 0)
+    assert log.end == sum(place)
     return place
 
 

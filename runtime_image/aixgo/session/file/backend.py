@@ -303,8 +303,12 @@ class FileBackend(FileEngine):
 def _prepare_append(
     log: SessionLog, append: Append, blocking: bool, moment: Moment
 ) -> Change[SessionRecord] | SessionRecord | None:
-    if not blocking and sum([len(message.payload) for message in append.messages]) > _LARGE:
-        return None
+    if not blocking:
+        size = 0
+        for message in append.messages:
+            size += len(message.payload)
+        if size > _LARGE:
+            return None
     return log.prepare_append(append, moment)
 
 

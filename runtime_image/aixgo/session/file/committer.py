@@ -124,17 +124,16 @@ class GroupCommitter:
         elif self._gathering.begins(len(sessions), self._company.count(sessions)):
             self._timer = loop.call_later(PATIENCE, self._gathered, loop)
         else:
-            self._go(loop)
+            self._go(loop, sessions)
 
     def _gathered(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
         self._gathering.ends(len(self.ready))
-        self._go(loop)
+        self._go(loop, [change.log.session_id for change in self.ready])
 
-    def _go(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _go(self, loop: asyncio.AbstractEventLoop, sessions: Sequence[str]) -> None:
         batch, self.ready = self.ready, []
-        everybody = self._company.is_complete([change.log.session_id for change in batch])
-        if everybody and self._commit_at_once(batch):
+        if self._company.is_complete(sessions) and self._commit_at_once(batch):
             self._finish(loop, batch)
             return
         if self._thread is None:

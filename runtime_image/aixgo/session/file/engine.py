@@ -75,6 +75,8 @@ class FileEngine:
             self._path, durable=self._durable, default_ttl=self._default_ttl, log_size=log_size
         )
         self._leases = LocalLeases()
+        # Bound once: every change needs both.
+        self._try_hold, self._let_go = self._leases.try_hold, self._leases.let_go
         #: By session: between preparing a change and its end nobody else prepares one.
         self._changing = KeyedLocks()
         #: By agent and user: looking for a session and making it is one step.
@@ -197,7 +199,8 @@ class FileEngine:
             await self._be_ready(what, session_id)
             log = None
         holds = waits_for_turns and lease is None
-        if holds and not self._leases.try_hold(session_id):
+        try_hold = self._try_hold
+        if holds and not try_hold(session_id):
             await self._leases.hold(session_id)
             log = None  # it may be another one by now
         try:
@@ -231,7 +234,8 @@ class FileEngine:
                 self._done(self._changing, session_id)
         finally:
             if holds:
-                self._leases.let_go(session_id)
+                let_go = self._let_go
+                let_go(session_id)
         if ends_lease and lease is not None:
             self._leases.release(lease)
         return result

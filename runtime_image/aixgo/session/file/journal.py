@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,6 +38,9 @@ _MOST_AT_ONCE: Final = 64
 _LARGEST_AT_ONCE: Final = 256 * 1024
 #: Bytes that a record has around its data, at most.
 _MOST_AROUND: Final = wal.HEAD_SIZE + wal.ALIGNMENT + 2 * MAX_NAME_BYTES
+#: As numbers: a record has them so.
+_APPEND: Final = int(wal.Kind.APPEND)
+_CREATE: Final = int(wal.Kind.CREATE)
 #: So few files are not worth threads.
 _FEW: Final = 8
 _SYNC_THREADS: Final = 8
@@ -55,7 +59,7 @@ class Journal:
         self._wal: wal.WalFile | None = None
         self._broken = False
         #: Sessions whose files are not durable yet, with the places of their records.
-        self._dirty: dict[_Key, list[_Place]] = {}
+        self._dirty: defaultdict[_Key, list[_Place]] = defaultdict(list)
         #: Places where records of earlier epochs still can be read.
         self._stale: dict[_Key, list[_Place]] = {}
         #: Agents in whose directories files were made.
@@ -172,35 +176,32 @@ class Journal:
                 change.error = error
             return
         failed: list[_Place] = []
+        dirty = self._dirty
         for change, place in zip(changes, places, strict=True):
+            log = change.log
             try:
-                change.result = change.log.apply(change, moment)
+                change.result = log.apply(change, moment)
             except Exception as error:  # noqa: BLE001 - whoever waits for the change gets it
                 change.error = error
                 failed.append(place)
-            else:
-                known = self._dirty.get(change.log.key)
-                if known is None:
-                    self._dirty[change.log.key] = [place]
-                else:
-                    known.append(place)
-                if change.creates:
-                    self._created.add(change.log.agent_name)
+                continue
+            dirty[log.key].append(place)
+            if change.creates:
+                self._created.add(log.agent_name)
         if failed:
             self._take_back(failed)
 
     def _log(self, changes: Sequence[Change[Any]], *, mend: bool) -> list[_Place]:
         log = self._ready(_room_for(changes))
-        records = []
+        parts: list[bytes] = []
         places = []
-        position = log.end
+        position, epoch = log.end, log.epoch
         for change in changes:
-            kind = wal.Kind.CREATE if change.creates else wal.Kind.APPEND
-            record = wal.encode_record(kind, change.log.names, change.begin, change.data, log.epoch)
-            records.append(record)
-            places.append((position, len(record)))
-            position += len(record)
-        self._flushed(lambda log: log.append(b"".join(records), self._capacity), mend=mend)
+            kind = _CREATE if change.creates else _APPEND
+            size = wal.add_record(parts, kind, change.log.names(), change.begin, change.data, epoch)
+            places.append((position, size))
+            position += size
+        self._flushed(lambda log: log.append(b"".join(parts), self._capacity), mend=mend)
         return places
 
     def _flushed(self, work: Callable[[wal.WalFile], None], *, mend: bool = True) -> None:
@@ -255,7 +256,7 @@ class Journal:
         }
         for key, places in self._dirty.items():
             kept.setdefault(key, []).extend(places)
-        self._stale, self._dirty = kept, {}
+        self._stale, self._dirty = kept, defaultdict(list)
         self._created.clear()
         self._refused.clear()
         self.rotations += 1
@@ -273,7 +274,7 @@ class Journal:
         except OSError:  # perhaps another place of the disk is better
             log.remove()
             self._wal = None
-            self._dirty, self._stale = {}, {}
+            self._dirty, self._stale = defaultdict(list), {}
             self._refused.clear()
         self._broken = False
 

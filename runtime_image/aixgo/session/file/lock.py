@@ -23,14 +23,11 @@ class StoreLock:
     def __init__(self, directories: paths.Directories) -> None:
         self._directories = directories
         self._fd: int | None = None
+        #: Whether this object holds the lock: every change asks.
+        self.held = False
         self._file = (0, 0)
         #: Whether the writer before did not end properly, or was not this library: the store wants recovery.
         self.left_by_a_crash = False
-
-    @property
-    def held(self) -> bool:
-        """Whether this object holds the lock."""
-        return self._fd is not None
 
     def try_acquire(self) -> bool:
         """Take the lock if nobody has it.
@@ -68,7 +65,7 @@ class StoreLock:
             raise
         status = os.fstat(fd)
         self._file = (status.st_dev, status.st_ino)
-        self._fd = fd
+        self._fd, self.held = fd, True
         return True
 
     def check(self) -> None:
@@ -86,7 +83,7 @@ class StoreLock:
         """Give the lock back. ``clean`` says that there is nothing to recover."""
         if self._fd is None:
             return
-        fd, self._fd = self._fd, None
+        fd, self._fd, self.held = self._fd, None, False
         try:
             if clean:
                 with contextlib.suppress(OSError):
@@ -96,6 +93,7 @@ class StoreLock:
 
     def let_go_in_child(self) -> None:
         """Hold the lock no longer in a forked process: it is the parent's, and ends with the parent."""
+        self.held = False
         if self._fd is not None:
             fd, self._fd = self._fd, None
             os.close(fd)

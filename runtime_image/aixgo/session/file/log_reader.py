@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 class LogReader:
     """One session of a store. Every method blocks; a lock makes them safe in threads."""
 
-    #: Whether the session was deleted by this process.
-    gone = False
-
     def __init__(
         self,
         directories: paths.Directories,
@@ -47,6 +44,8 @@ class LogReader:
         self.session_id = session_id
         #: What tells it from all other sessions of the store.
         self.key = (agent_name, session_id)
+        #: Whether the session was deleted by this process.
+        self.gone = False
         self._directories = directories
         self._sight = sight
         self._durable = durable

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from aixgo.errors import (
     CheckpointNotFoundError,
@@ -44,10 +45,14 @@ class SessionLog(LogContent):
     #: Told when a file was opened that stays open.
     opened: Callable[[SessionLog], None] = staticmethod(lambda _: None)
 
-    @cached_property
+    _names_in_wal: Names | None = None
+
     def names(self) -> Names:
-        """Agent and session as the write-ahead log has them."""
-        return Names.of(self.agent_name, self.session_id)
+        """Return agent and session as the write-ahead log has them."""
+        known = self._names_in_wal
+        if known is None:
+            known = self._names_in_wal = Names.of(self.agent_name, self.session_id)
+        return known
 
     def prepare_append(self, append: Append, moment: Moment) -> Change[SessionRecord] | SessionRecord:
         """Return the change that appends messages, or the session when there is nothing to do.
@@ -115,18 +120,17 @@ class SessionLog(LogContent):
         self._index = index
         if index.session is None:
             self._adopt(index)
-        recent = self.recent.get(self.key, index)
-        if recent is not None and recent.place != index.leaf:
-            recent = None
         if append.idempotency_key is not None:
             index.turns[append.idempotency_key] = (index.node_count, len(append.messages))
-        size = change.begin + len(change.data)
-        index.appended(change.added, change.moment, size)
-        if recent is not None:  # the next turn need not read them
-            recent.add(append.messages, index.leaf, size - change.begin)
+        leaf_before = index.leaf
+        index.appended(change.added, change.moment, change.position_at)
+        recent = self.recent.get(self.key, index)
+        if recent is not None and recent.place == leaf_before:  # the next turn need not read them
+            recent.add(append.messages, index.leaf, len(change.data))
             self.recent.keep(self.key, recent)
-        index.position_at = change.position_at
-        return self._record(index)
+        record = self._made_record(index)
+        self._known = (index.session, record)
+        return record
 
     def prepare_checkpoint(
         self, checkpoint_id: str, metadata: dict[str, Any], moment: Moment
@@ -261,15 +265,17 @@ class SessionLog(LogContent):
                 fd = self._writable(creates=False)
             else:
                 fd = self._fd
+            known = self._stamp
             earliest = earliest_time()
             try:
                 paths.write_all(fd, data)
             except OSError:
                 self._undo(fd, begin, creates=change.creates)
                 raise
-            known, self._stamp = self._stamp, None
-            inode = 0 if known is None else known.inode
-            left = self._left(fd, Written(inode, begin + len(data), earliest, time.time_ns()), moment)
+            latest = time.time_ns()
+            self._stamp = None
+            written = Written(0 if known is None else known.inode, begin + len(data), earliest, latest)
+            left = self._left(fd, written, moment)
             result = change.finish()
             self._stamp = left
             return result
@@ -288,7 +294,8 @@ class SessionLog(LogContent):
             raise StorageError(_TWO_WRITERS)
         now = stamp_of(status)
         if self._sight.clock_is_ours is None:
-            self._sight.clock_is_ours = written._replace(inode=now.inode).explains(now)
+            ours = msgspec.structs.replace(written, inode=now.inode)
+            self._sight.clock_is_ours = ours.explains(now)
         self._names, self._look_again = names, time.monotonic() + LOOK_AGAIN
         return now
 

@@ -14,6 +14,8 @@ import os
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
+
 if TYPE_CHECKING:
     from aixgo.session.file import paths
 
@@ -34,7 +36,7 @@ class Stamp(NamedTuple):
     changed: int
 
 
-class Written(NamedTuple):
+class Written(msgspec.Struct, frozen=True, gc=False):
     """What this process left behind: the times of the file lie between two moments."""
 
     inode: int

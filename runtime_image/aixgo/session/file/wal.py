@@ -78,21 +78,31 @@ class Names:
     session_size: int
     text: bytes
     crc: int
+    #: How many bytes a record has besides its data, without the padding.
+    around: int
 
     @classmethod
     def of(cls, agent_name: str, session_id: str) -> Names:
         """Return them encoded."""
         agent, session = agent_name.encode(), session_id.encode()
-        return cls(len(agent), len(session), agent + session, zlib.crc32(agent + session))
+        text = agent + session
+        return cls(len(agent), len(session), text, zlib.crc32(text), HEAD_SIZE + len(text))
 
 
-def encode_record(kind: Kind, names: Names, offset: int, data: bytes, epoch: int) -> bytes:
-    """Return a record as it stands in the file, padded to the alignment."""
-    size, text = len(data), names.text
-    crc = zlib.crc32(data, names.crc)
-    head = _HEAD.pack(crc, size, epoch, offset, names.agent_size, names.session_size, kind)
-    padding = _PADDING[(HEAD_SIZE + len(text) + size) % ALIGNMENT]
-    return b"".join((_CRC.pack(zlib.crc32(head)), head, text, data, padding))
+def add_record(parts: list[bytes], kind: int, names: Names, offset: int, data: bytes, epoch: int) -> int:
+    """Add a record as it stands in the file, padded to the alignment, in pieces.
+
+    Returns:
+        Its size.
+    """
+    size = len(data)
+    head = _HEAD.pack(
+        zlib.crc32(data, names.crc), size, epoch, offset, names.agent_size, names.session_size, kind
+    )
+    size += names.around
+    padding = _PADDING[size % ALIGNMENT]
+    parts += (_CRC.pack(zlib.crc32(head)), head, names.text, data, padding)
+    return size + len(padding)
 
 
 def void_head(size: int, epoch: int) -> bytes:
