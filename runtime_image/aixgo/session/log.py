@@ -38,32 +38,31 @@ class LogIndex:
     :attr:`size` may stay behind the lines that were fed.
     """
 
-    #: The ``session`` object of the log; None for a log of Aixgo (Go) that nobody has added to yet.
-    session: dict[str, Any] | None = None
-    leaf = ROOT
-    #: Messages and restores so far.
-    version = 0
-    #: Where the part of the log that counts ends.
-    size = 0
-    first_time: datetime | None = None
-    #: Newest message or restore.
-    updated_at: datetime | None = None
-    #: Newest entry of any kind.
-    touched_at: datetime | None = None
-    #: Whether it knows the whole log, and not only its end.
-    complete = True
-    #: Where the last entry begins that tells a position.
-    position_at = 0
-    #: Whether every position that it tells is right. If not, another program changed what comes before.
-    positions_are_right = True
-    _turn: _OpenTurn | None = None
-
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
+        #: The ``session`` object of the log; None for a log of Aixgo (Go) that nobody has added to yet.
+        self.session: dict[str, Any] | None = None
+        self.leaf = ROOT
+        #: Messages and restores so far.
+        self.version = 0
+        #: Where the part of the log that counts ends.
+        self.size = 0
         self.checkpoints: dict[str, Checkpoint] = {}
         #: Idempotency key -> first node and number of messages.
         self.turns: dict[str, tuple[int, int]] = {}
+        self.first_time: datetime | None = None
+        #: Newest message or restore.
+        self.updated_at: datetime | None = None
+        #: Newest entry of any kind.
+        self.touched_at: datetime | None = None
+        #: Whether it knows the whole log, and not only its end.
+        self.complete = True
+        #: Where the last entry begins that tells a position.
+        self.position_at = 0
+        #: Whether every position that it tells is right. If not, another program changed what comes before.
+        self.positions_are_right = True
         self._nodes = NodeTable()
+        self._turn: _OpenTurn | None = None
 
     @classmethod
     def resumed(
