@@ -20,8 +20,8 @@ from aixgo.rpc import credentials
 from aixgo.rpc import service as rpc_service
 from aixgo.rpc.errors import RpcFailure
 from aixgo.rpc.server import RpcServer
+from aixgo.runtime.views import SessionView
 from aixgo.server import app, main
-from aixgo.session import Session
 
 
 def wrong_status() -> None:
@@ -51,16 +51,16 @@ def anybody() -> None:
 
 def half_turns() -> None:
     """The question is stored before the agent has answered it."""
-    whole = Session.get_messages
+    whole = SessionView.get_messages
 
-    async def storing(self: Session, **options: Any) -> Any:
+    async def storing(self: SessionView, **options: Any) -> Any:
         messages = await whole(self, **options)
         marker = messages[-1:] or []
         if marker:
-            await self.append_messages(marker)
+            await self._session.append_messages(marker)
         return messages
 
-    Session.get_messages = storing  # type: ignore[method-assign]
+    SessionView.get_messages = storing  # type: ignore[method-assign]
 
 
 def uncounted() -> None:
