@@ -15,6 +15,7 @@ from tests.support.kubelet import Kubelet
 
 from aixgo_operator.kube.lease import LeaseTimes
 from aixgo_operator.kube.resources import AGENT_RUNTIMES, AGENTS, CHILD_KINDS, SESSION_BACKENDS
+from aixgo_operator.reconcile import engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +53,13 @@ async def test_everything_becomes_ready_and_then_nothing_is_written(
         assert canary._missing_since is None
 
 
+@pytest.fixture
+def only_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is looked at because time has passed: that would hide an event that is not followed."""
+    monkeypatch.setattr(engine, "_FIRST_RESYNC", 900.0)
+
+
+@pytest.mark.usefixtures("only_events")
 async def test_every_order_of_applying_ends_in_the_same_objects(
     plane: ControlPlane, cluster: support.Cluster
 ) -> None:
@@ -59,6 +67,7 @@ async def test_every_order_of_applying_ends_in_the_same_objects(
     await _apply_in_every_order(plane, cluster, _with_files, objects=8)
 
 
+@pytest.mark.usefixtures("only_events")
 async def test_every_order_with_a_managed_redis_ends_in_the_same_objects(
     plane: ControlPlane, cluster: support.Cluster
 ) -> None:
@@ -76,8 +85,7 @@ async def _apply_in_every_order(
     namespace = await cluster.namespace("order")
     orders = list(itertools.permutations(range(len(wanted(namespace, "")))))
     marks = [f"o{number:03}" for number in range(len(orders))]
-    # No pods: the objects are what counts. With the real lease times, as this is a load test, too. No looks
-    # by time: they would hide an event that is not followed.
+    # No pods: the objects are what counts. With the real lease times, as this is a load test, too.
     chosen = support.settings(
         namespace, (namespace,), steady_probe_interval_seconds=900.0, probe_interval_seconds=900.0
     )
