@@ -16,6 +16,7 @@ from aixgo.session import (
     Manager,
     RedisBackend,
     RedisOptions,
+    StorageClosedError,
     StorageError,
 )
 
@@ -100,6 +101,28 @@ async def test_a_stopped_server_does_not_append_twice(tmp_path: Path, prefix: st
             await asyncio.gather(*appends)
             assert sorted(map(str, await texts(session))) == ["0", "1", "2"]
             assert session.version == 3
+
+
+async def test_what_is_on_its_way_when_the_manager_is_closed_says_so_at_once(
+    tmp_path: Path, prefix: str
+) -> None:
+    with running_redis(tmp_path) as server:
+        options = RedisOptions(key_prefix=prefix, read_timeout=60, retry_timeout=60)
+        manager = Manager(RedisBackend(server.address, options))
+        session = await manager.create("assistant")
+        server.pause()
+        try:
+            on_their_way = [
+                asyncio.create_task(each)
+                for each in (session.append_message(message("a")), session.get_messages(), session.refresh())
+            ]
+            await asyncio.sleep(0)
+            async with asyncio.timeout(20):
+                await manager.close()
+                ends = await asyncio.gather(*on_their_way, return_exceptions=True)
+            assert [type(end) for end in ends] == [StorageClosedError] * 3
+        finally:
+            server.go_on()
 
 
 async def test_a_restarted_server_is_used_again(tmp_path: Path, prefix: str) -> None:

@@ -70,6 +70,7 @@ class RedisBackend(RedisVerification):
             self._closed = True
             self._change_loop()
             await self._indexes.close()
+            self._calls.close()
             await connection.disconnect(self._client)
 
     async def create(self, session: NewSession) -> SessionRecord:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from hiredis import pack_command
 from redis import exceptions as redis_errors
 
-from aixgo.errors import StorageError
+from aixgo.errors import StorageClosedError, StorageError
 from aixgo.session.redis.connection import MultiplexedRedis
 
 if TYPE_CHECKING:
@@ -96,15 +96,21 @@ class Calls:
     def __init__(self, client: Client, options: RedisOptions) -> None:
         self._client = client
         self._multiplexer = client.multiplexer if isinstance(client, MultiplexedRedis) else None
+        self._closed = False
         self._retry_timeout = options.retry_timeout
         self._min_replicas = options.min_replicas
         self._wait_ms = max(1, min(_LONGEST_WAIT_MS, int(options.read_timeout * 500)))
+
+    def close(self) -> None:
+        """Try nothing again from now on: what is on its way ends with :class:`StorageClosedError`."""
+        self._closed = True
 
     async def run(self, script: Script, keys: Sequence[str], args: list[Any]) -> Any:
         """Run a script.
 
         Raises:
             StorageError: Redis did not do it, or nobody knows.
+            StorageClosedError: The client was closed meanwhile.
         """
         began = time.monotonic()
         if self._multiplexer is not None and not (self._min_replicas and script.changes):
@@ -142,6 +148,8 @@ class Calls:
         deadline = (time.monotonic() if began is None else began) + self._retry_timeout
         attempt = 0
         while True:
+            if self._closed:
+                raise StorageClosedError
             try:
                 return await work(self._client, attempt)
             except _FINAL as error:
