@@ -1,8 +1,9 @@
 """Write the parts of these pages that are generated: ``python docs/generate.py [--check] [FOLDER]``.
 
 A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. Tables of keys come from
-the pydantic models and the ``#:`` comments above their fields, tables of metrics from the collectors. With
-``--check`` nothing is written, and the exit code is 1 if a page differs.
+the pydantic models and the ``#:`` comments above their fields, tables of the API's fields from the CRDs,
+tables of metrics from the collectors. With ``--check`` nothing is written, and the exit code is 1 if a page
+differs.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from aixgo.config import models as yaml_models
 from aixgo.contract import role_config
 from aixgo.contract.role_config import RoleModel
 from aixgo.observability.prometheus import PrometheusMetrics
+from aixgo_operator.api import crdgen
+from aixgo_operator.api.v1alpha1 import KINDS
 from aixgo_operator.reconcile.keys import Key
 from aixgo_operator.reconcile.metrics import Metrics as OperatorMetrics
 
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 _PART: Final = re.compile(r"(<!-- generated: (?P<name>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+#: From here on a bound is that of the type.
+_INT32: Final = 2**31 - 1
 _COMMENTED: Final = re.compile(r"((?:^ *#: ?.*\n)+) *(\w+):", re.MULTILINE)
 
 
@@ -140,6 +145,59 @@ def _default(field: FieldInfo, values: str) -> str:
     return f"`{default:g}s`" if values == "duration" else f"`{json.dumps(default).strip(chr(34))}`"
 
 
+# -- kinds of the API ------------------------------------------------------------------------------------
+
+
+def _kind(name: str) -> str:
+    """Return the fields of a kind's spec, and the rules among them."""
+    (version,) = crdgen.crd(KINDS[name])["spec"]["versions"]
+    schema = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    fields = _table(("field", "value", "default", "meaning"), _fields(schema))
+    rules = "\n".join(f"- {rule}" for rule in _rules_of(schema))
+    return f"{fields}\nRules:\n\n{rules}\n" if rules else fields
+
+
+def _fields(schema: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, ...]]:
+    required = schema.get("required", ())
+    for name, node in schema.get("properties", {}).items():
+        inner = node.get("items", node) if node.get("type") == "array" else node
+        raw = inner.get("x-kubernetes-preserve-unknown-fields")
+        default = "required" if name in required else ""
+        if not isinstance(node.get("default"), dict | list | None):
+            default = f"`{json.dumps(node['default']).strip(chr(34))}`"
+        yield f"`{prefix}{name}`", _content(node), default, " ".join(node.get("description", "").split())
+        if not raw:
+            many = "[]" if inner is not node else ""
+            yield from _fields(inner, f"{prefix}{name}{many}.")
+
+
+def _content(node: dict[str, Any]) -> str:
+    """Return in words what a field may hold."""
+    if "enum" in node:
+        return ", ".join(f"`{value}`" for value in node["enum"])
+    if node.get("x-kubernetes-int-or-string"):
+        return "integer or string"
+    match node.get("type"):
+        case "array":
+            return f"list of {_content(node['items'])}"
+        case "object":
+            return "map of text" if node.get("additionalProperties") else "object"
+        case "integer":
+            lowest, highest = node.get("minimum"), node.get("maximum")
+            bounds = [f">= {lowest}"] if lowest is not None and abs(lowest) < _INT32 else []
+            bounds += [f"<= {highest}"] if highest is not None and highest < _INT32 else []
+            return " ".join(["integer", ", ".join(bounds)]).strip()
+        case kind:
+            return "time" if node.get("format") == "date-time" else str(kind)
+
+
+def _rules_of(schema: dict[str, Any], path: str = "") -> Iterator[str]:
+    for rule in schema.get("x-kubernetes-validations", ()):
+        yield f"`{path.rstrip('.')}`: {rule['message']}" if path else rule["message"]
+    for name, node in schema.get("properties", {}).items():
+        yield from _rules_of(node.get("items", node), f"{path}{name}.")
+
+
 # -- metrics ---------------------------------------------------------------------------------------------
 
 
@@ -186,6 +244,7 @@ def _table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 PARTS: Final[dict[str, Callable[[str], str]]] = {
+    "kind": _kind,
     "yaml": _yaml_keys,
     "role": _role_keys,
     "runtime-metrics": _runtime_metrics,
