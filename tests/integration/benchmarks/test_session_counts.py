@@ -3,76 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import statistics
 import subprocess
 import sys
-import threading
 import time
 import tracemalloc
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 import redis as redis_client
 from benchmarks.sessions.redis_counter import RedisCounter, counting_proxy
+from tests.support.file_calls import FileCalls, file_calls
 from tests.support.redis_server import RedisServer, running_redis
 
 from aixgo import Message
 from aixgo.session import FileBackend, Manager, RedisBackend, RedisOptions, Session
 
 _TEXT = "The order 4711 left the warehouse this morning and should be with you on Thursday." * 2
-#: Everything in ``os`` that goes to the file system.
-_CALLS = (
-    *("open", "close", "read", "pread", "preadv", "readv", "write", "pwrite", "pwritev", "writev", "lseek"),
-    *("stat", "lstat", "fstat", "statvfs", "scandir", "listdir", "access", "utime", "fchmod", "chmod"),
-    *("unlink", "rename", "replace", "link", "mkdir", "rmdir", "ftruncate", "truncate", "posix_fallocate"),
-    *("fsync", "fdatasync", "sync"),
-)
-
-
-class FileCalls:
-    """Calls of ``os`` functions, in all threads, and the bytes that they moved."""
-
-    def __init__(self) -> None:
-        self.calls: Counter[str] = Counter()
-        self.bytes = 0
-        self._lock = threading.Lock()
-
-    def counted(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **keywords: Any) -> Any:
-            result = function(*arguments, **keywords)
-            with self._lock:
-                self.calls[name] += 1
-                if isinstance(result, bytes):
-                    self.bytes += len(result)
-                elif name in ("write", "pwrite", "writev", "pwritev", "readv", "preadv"):
-                    self.bytes += result
-            return result
-
-        return call
-
-    def flushes(self) -> int:
-        """Return how often something was made durable."""
-        return self.calls["fsync"] + self.calls["fdatasync"]
-
-    def total(self) -> int:
-        """Return the number of all calls."""
-        return self.calls.total()
-
-
-@contextmanager
-def file_calls() -> Iterator[FileCalls]:
-    """Count inside the block."""
-    counter = FileCalls()
-    with pytest.MonkeyPatch.context() as patch:
-        for name in _CALLS:
-            patch.setattr(os, name, counter.counted(name, getattr(os, name)))
-        yield counter
 
 
 def bytes_read() -> int:
