@@ -29,5 +29,5 @@ def test_every_condition_and_reason_is_named() -> None:
 def test_every_field_is_in_its_table() -> None:
     for kind, model in KINDS.items():
         table = PAGE.partition(f"<!-- generated: kind:{kind} -->")[2].partition("<!-- end -->")[0]
-        fields = set(re.findall(r"^\\| `([A-Za-z]+)` \\|", table, re.MULTILINE))
+        fields = set(re.findall(r"^\| `([A-Za-z]+)` \|", table, re.MULTILINE))
         assert fields == set(crdgen.structural_schema(model.spec_model())["properties"])
