@@ -38,6 +38,10 @@ class Agent(Protocol):
       joined into the answer; otherwise the last part is the answer.
     * ``execute_with_session(message, session) -> Message``: instead of ``execute`` in a call with a session.
       The session is also :func:`aixgo.session.current_session`, in every method.
+    * ``create_checkpoint() -> Mapping`` and ``restore_from_checkpoint(state) -> None``: the agent's own
+      state, kept in the checkpoints of its sessions that its own process makes and restores. Both may be
+      coroutines. The agent is one for all its sessions: what belongs to one of them is best kept by its id.
+    * ``set_memory(reader) -> None``: takes a :class:`aixgo.agents.memory.MemoryReader`, before ``start``.
     * ``bind(mailbox) -> None``: takes the channels of the runtime (:class:`Mailbox`). Called once, before
       ``start``, for agents that send and receive by themselves.
     """

@@ -33,10 +33,15 @@ class RunningAgent:
         self.failure: str | None = None
 
     def bind(self, mailbox: Mailbox) -> None:
-        """Give the agent its channels, if it wants them. To be called before :meth:`start`."""
+        """Give the agent its channels and its memory, if it wants them. To be called before :meth:`start`."""
         bind = getattr(self.agent, "bind", None)
         if bind is not None:
             bind(mailbox)
+        set_memory = getattr(self.agent, "set_memory", None)
+        if set_memory is not None:
+            from aixgo.agents.memory import SessionMemory
+
+            set_memory(SessionMemory())
 
     async def start(self, timeout: float) -> None:
         """Start the agent and wait until it is ready, or until its ``start`` has returned.

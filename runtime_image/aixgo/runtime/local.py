@@ -25,6 +25,7 @@ from aixgo.runtime.settings import RuntimeSettings, check_parts, tracing_of
 from aixgo.runtime.streaming import Emit, Streaming
 from aixgo.runtime.turns import TurnRequest, TurnResult, TurnRunner
 from aixgo.session import validation
+from aixgo.session.agent_state import StateKeeper
 
 if TYPE_CHECKING:
     import builtins
@@ -140,6 +141,8 @@ class Runtime(Messaging):
         if not isinstance(key, str) or not key:
             raise ValueError("an agent needs a name")
         self._agents.add(key, agent, session)
+        if self._runner.sessions is not None and isinstance(agent, StateKeeper):
+            self._runner.sessions.keep_state(key, agent)
 
     async def unregister(self, name: str) -> None:
         """Stop and remove an agent and its channels (Go: Unregister).
@@ -148,6 +151,8 @@ class Runtime(Messaging):
             AgentNotFoundError: there is none.
         """
         removing = self._agents.remove(name)
+        if self._runner.sessions is not None:
+            self._runner.sessions.keep_state(name, None)
         self._channels.remove(name)
         await removing
 

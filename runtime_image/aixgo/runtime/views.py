@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from aixgo.session import validation
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -43,14 +45,14 @@ class SessionView:
     async def append_message(self, message: Message, *, expected_version: int | None = None) -> None:
         """Add a message to the turn. The version is the turn's business."""
         del expected_version
-        self.appended.append(message)
+        self.appended.extend(validation.messages([message]))
 
     async def append_messages(
         self, messages: Sequence[Message], *, expected_version: int | None = None
     ) -> None:
         """Add messages to the turn. The version is the turn's business."""
         del expected_version
-        self.appended.extend(messages)
+        self.appended.extend(validation.messages(messages))
 
 
 class CallersSession:
@@ -74,11 +76,19 @@ class CallersSession:
         self.appended: list[Message] = []
 
     async def get_messages(self, *, limit: int | None = None, before: str | None = None) -> list[Message]:
-        """Return the newest messages that the agent may see, oldest first; ``before`` is a message's id."""
+        """Return the newest messages that the agent may see, oldest first; ``before`` is a message's id.
+
+        Raises:
+            ValueError: a negative limit, no such message.
+        """
         messages = self._messages
+        if limit is not None:
+            validation.not_negative("limit", limit)
         if before is not None:
             ids = [message.id for message in messages]
-            messages = messages[: ids.index(before)] if before in ids else []
+            if before not in ids:
+                raise ValueError(f"no message {before!r} on this branch")
+            messages = messages[: ids.index(before)]
         newest = _smaller(limit, self._history_limit)
         if newest is None:
             return list(messages)
@@ -87,14 +97,14 @@ class CallersSession:
     async def append_message(self, message: Message, *, expected_version: int | None = None) -> None:
         """Add a message to the turn. It goes back to the caller, who stores the session."""
         del expected_version
-        self.appended.append(message)
+        self.appended.extend(validation.messages([message]))
 
     async def append_messages(
         self, messages: Sequence[Message], *, expected_version: int | None = None
     ) -> None:
         """Add messages to the turn. Otherwise as :meth:`append_message`."""
         del expected_version
-        self.appended.extend(messages)
+        self.appended.extend(validation.messages(messages))
 
 
 def _smaller(limit: int | None, other: int | None) -> int | None:

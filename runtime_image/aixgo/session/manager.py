@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import builtins
     from collections.abc import Mapping
 
+    from aixgo.session.agent_state import StateKeeper
     from aixgo.session.backend import Backend
     from aixgo.session.types import SessionRecord
 
@@ -42,6 +43,7 @@ class Manager:
         self._sessions: WeakValueDictionary[str, Session] = WeakValueDictionary()
         #: Those that were used last, so that they stay in memory.
         self._recent: OrderedDict[str, Session] = OrderedDict()
+        self._keepers: dict[str, StateKeeper] = {}
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -55,6 +57,16 @@ class Manager:
     def backend(self) -> Backend:
         """The backend."""
         return self._backend
+
+    def keep_state(self, agent_name: str, keeper: StateKeeper | None) -> None:
+        """Let checkpoints of an agent's sessions hold the state of the agent itself; None: no longer.
+
+        A runtime does this for its agents that have ``create_checkpoint`` and ``restore_from_checkpoint``.
+        """
+        if keeper is None:
+            self._keepers.pop(agent_name, None)
+        else:
+            self._keepers[agent_name] = keeper
 
     async def create(
         self,
@@ -187,7 +199,7 @@ class Manager:
         session = self._sessions.get(record.id)
         if session is None:
             session = self._sessions[record.id] = Session(
-                self._backend, record, self._renewals, self._at_once
+                self._backend, record, self._renewals, self._at_once, self._keepers
             )
         else:
             session.note(record)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aixgo.identifiers import new_id
 from aixgo.session import validation
+from aixgo.session.agent_state import bring_back, with_state
 from aixgo.session.turn import Turn, active_turn
 from aixgo.session.types import Append
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from aixgo.message import Message
+    from aixgo.session.agent_state import StateKeeper
     from aixgo.session.backend import AtOnce, Backend
     from aixgo.session.renewals import Renewals
     from aixgo.session.types import Branch, Checkpoint, SessionRecord
@@ -35,11 +37,14 @@ class Session:
         record: SessionRecord,
         renewals: Renewals,
         at_once: AtOnce | None = None,
+        keepers: Mapping[str, StateKeeper] | None = None,
     ) -> None:
         self._backend = backend
         self._record = record
         self._renewals = renewals
         self._at_once = at_once
+        #: Agents of this process whose state is part of checkpoints, by name.
+        self._keepers = keepers or {}
 
     def __repr__(self) -> str:
         return f"Session(id={self.id!r}, agent_name={self.agent_name!r}, version={self.version})"
@@ -152,10 +157,14 @@ class Session:
     async def checkpoint(self, *, metadata: Mapping[str, Any] | None = None) -> Checkpoint:
         """Remember this place of the conversation (Go: Checkpoint). Messages of an open turn are not in it.
 
+        Where the session's agent runs in this process and has ``create_checkpoint``, what that returns is
+        in it, as ``metadata["agentState"]``.
+
         Raises:
-            InvalidMessageError: the metadata cannot be stored.
+            InvalidMessageError: the metadata, or the state of the agent, cannot be stored.
         """
-        return _own(await self._backend.checkpoint(self.id, new_id(), validation.metadata(metadata)))
+        held = await with_state(self._keepers.get(self.agent_name), metadata)
+        return _own(await self._backend.checkpoint(self.id, new_id(), held))
 
     async def list_checkpoints(self) -> list[Checkpoint]:
         """Return the checkpoints, oldest first."""
@@ -164,7 +173,8 @@ class Session:
     async def restore(self, checkpoint_id: str) -> None:
         """Go back to a checkpoint, for every reader everywhere (Go: Restore).
 
-        What came after it stays as a branch.
+        What came after it stays as a branch. Where the session's agent runs in this process and has
+        ``restore_from_checkpoint``, it then gets the state that the checkpoint holds.
 
         Raises:
             CheckpointNotFoundError: there is no such checkpoint.
@@ -175,6 +185,10 @@ class Session:
         turn = active_turn(self)
         lease = None if turn is None else turn.lease
         self.note(await self._backend.restore(self.id, checkpoint_id, lease=lease))
+        keeper = self._keepers.get(self.agent_name)
+        if keeper is not None:
+            known = {each.id: each for each in await self.list_checkpoints()}
+            await bring_back(keeper, known.get(checkpoint_id))
 
     def turn(self, *, idempotency_key: str | None = None, timeout: float | None = None) -> Turn:
         """Return a turn: ``async with session.turn() as turn:`` (see :class:`Turn`).
