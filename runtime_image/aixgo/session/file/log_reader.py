@@ -6,11 +6,12 @@ import os
 import threading
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from aixgo.errors import SessionNotFoundError
 from aixgo.session import formats, validation
 from aixgo.session.file import legacy, paths, seeds, tail
+from aixgo.session.file.identity import identity_of
 from aixgo.session.file.sight import LOOK_AGAIN, Sight, Stamp, Written, stamp_of
 from aixgo.session.log import LogIndex, WholeLogNeededError
 from aixgo.session.log_lines import feed_lines
@@ -19,6 +20,7 @@ from aixgo.session.types import Repair, SessionRecord
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from aixgo.session.file.identity import Identity
     from aixgo.session.file.last_look import Block, LastLook
     from aixgo.session.recent import RecentMessages
 
@@ -68,7 +70,7 @@ class LogReader:
         #: Kept open by the writer.
         self._fd: int | None = None
         #: What a record of the session begins with, as this object of the log says.
-        self._identity: _Identity | None = None
+        self._identity: Identity | None = None
         #: The last record of the session, and the ``session`` object of the log that it was made of.
         self._known: tuple[Mapping[str, Any] | None, SessionRecord] | None = None
 
@@ -298,7 +300,7 @@ class LogReader:
         session = index.session if index.session is not None else self._legacy
         known = self._identity
         if known is None or known.session is not session:
-            known = self._identity = _identity_of(session)
+            known = self._identity = identity_of(session)
         created = known.created or index.first_time or _EPOCH
         updated = index.updated_at
         if updated is None or index.session is None:
@@ -379,25 +381,3 @@ class LogReader:
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class _Identity(NamedTuple):
-    """What never changes about a session."""
-
-    #: Where it was taken from.
-    session: Mapping[str, Any]
-    user_id: str
-    created: datetime | None
-    metadata: Mapping[str, Any]
-    ttl_seconds: float
-
-
-def _identity_of(session: Mapping[str, Any]) -> _Identity:
-    metadata, ttl = session.get("metadata"), session.get("ttlSeconds", 0)
-    return _Identity(
-        session,
-        str(session.get("userId", "")),
-        formats.time_or_none(session.get("createdAt")),
-        metadata if isinstance(metadata, dict) else {},
-        float(ttl) if isinstance(ttl, int | float) else 0.0,
-    )
