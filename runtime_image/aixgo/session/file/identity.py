@@ -23,7 +23,10 @@ class Identity(NamedTuple):
 
 
 def identity_of(session: Mapping[str, Any]) -> Identity:
-    """Return what the ``session`` object of a log, or an entry of Aixgo's index, says. Strange values are none."""
+    """Return what the ``session`` object of a log says, or an entry of Aixgo's index.
+
+    What is of another type than it should be counts as missing.
+    """
     metadata, ttl = session.get("metadata"), session.get("ttlSeconds", 0)
     return Identity(
         session,
