@@ -10,6 +10,7 @@ from aixgo_operator.domain import naming
 from aixgo_operator.domain.conditions import (
     Verdict,
     accepted,
+    degraded,
     false,
     kstatus,
     resolved_refs,
@@ -53,6 +54,8 @@ def agent_status(
         _loaded(resolved, runtime, said, excuses),
     ]
     ready = _ready(resolved, runtime, verdicts, said)
+    if (outage := _partial_outage(resolved, said)) is not None:
+        verdicts.append(degraded(Reason.PARTIAL_OUTAGE, outage))
     stalled = not verdicts[0].holds
     reconciling = not ready.holds and ready.reason != Reason.SUSPENDED
     status: dict[str, Any] = {
@@ -162,6 +165,19 @@ def _ready(
     return _without_sessions(resolved, runtime, said) or true(
         ready, Reason.READY, "every serving replica answers for the agent"
     )
+
+
+def _partial_outage(resolved: ResolvedAgent, said: list[tuple[Replica, AgentStatus | None]]) -> str | None:
+    """Return what is wrong while the agent answers on some of the serving replicas and fails on others."""
+    if resolved.config is None or resolved.agent.spec.operating_mode == "Suspended":
+        return None
+    known = [status for _, status in said if status is not None]
+    failing = [status for status in known if not status.ready and status.error not in (None, LOADING)]
+    answers = sum(status.ready for status in known)
+    if not answers or not failing:
+        return None
+    errors = dict.fromkeys(str(status.error) for status in failing)
+    return f"the agent answers on {answers} of {len(said)} serving replicas: {'; '.join(errors)}"
 
 
 def _without_sessions(

@@ -24,6 +24,7 @@ from aixgo.contract import AgentStatus, SessionStatus, Statusz
 from aixgo_operator.domain.observation import RuntimeObservation
 from aixgo_operator.domain.resolve import resolve_unattached_agent
 from aixgo_operator.domain.resolved import ResolvedAgent, ResolvedRuntime
+from aixgo_operator.domain.runtime_state import LOADING
 from aixgo_operator.domain.status import agent_status
 
 SESSIONS: dict[str, Any] = {"sessionBackendRef": {"name": "sessions"}}
@@ -139,6 +140,27 @@ def test_a_model_that_is_not_reachable_is_loaded_and_not_ready() -> None:
     assert verdict(status, "Ready") == ("False", "NotReady")
     assert message(status, "Ready") == "the model at http://m does not answer"
     assert status["readyReplicas"] == 0
+
+
+def test_an_agent_that_fails_on_one_replica_of_two_is_a_partial_outage() -> None:
+    resolved = resolve(make_runtime(replicas=2), make_agent())
+
+    def concluded(*statuses: Statusz) -> dict[str, Any]:
+        pods = [make_pod(resolved, f"p{number}", statusz=said) for number, said in enumerate(statuses)]
+        return conclude(resolved, replace(healthy(resolved), pods=tuple(pods)))
+
+    good, broken = statusz(resolved), said_of(resolved, ready=False, error="the model does not answer")
+    status = concluded(good, broken)
+    assert verdict(status, "Degraded") == ("True", "PartialOutage")
+    told = "the agent answers on 1 of 2 serving replicas: the model does not answer"
+    assert message(status, "Degraded") == told
+    assert verdict(status, "Ready") == ("False", "NotReady")
+    # Nothing answers, everything does, or one is on its way: no part of it is out.
+    loading = said_of(resolved, ready=False, loaded=False, error=LOADING)
+    for statuses in ((broken, broken), (good, good), (good, loading)):
+        assert verdict(concluded(*statuses), "Degraded") is None
+    resolved = resolve(make_runtime(replicas=2), make_agent(operatingMode="Suspended"))
+    assert verdict(concluded(statusz(resolved), broken), "Degraded") is None
 
 
 def test_an_agent_that_keeps_sessions_needs_their_backend() -> None:
