@@ -336,15 +336,22 @@ class LogReader:
             moment: A writer that is about to append: what others may have done to the content, without
                 changing the size, is only looked for now and then. See :meth:`Sight.names`.
         """
-        known = self._stamp
-        if known is None or self.gone:
+        if self._stamp is None or self.gone:
             return False
+        fd, names = self._fd, self._names
         try:
-            if moment is not None and self._fd is not None and self._is_as_left(self._fd, moment):
-                return True
+            if (
+                moment is not None
+                and fd is not None
+                and names
+                and time.monotonic() < self._look_again
+                and os.lseek(fd, 0, os.SEEK_END) == self._index.size
+                and self._sight.names(self.agent_name, moment) == names
+            ):
+                return True  # as it was left
             names = self._sight.names(self.agent_name)  # before looking at the file
-            if self._fd is not None:
-                status = os.fstat(self._fd)
+            if fd is not None:
+                status = os.fstat(fd)
                 if not status.st_nlink:  # removed, or another file took its place
                     return False
             else:
@@ -359,14 +366,6 @@ class LogReader:
             return False
         self._names, self._look_again = names, time.monotonic() + LOOK_AGAIN
         return True
-
-    def _is_as_left(self, fd: int, moment: object) -> bool:
-        return (
-            self._names != 0
-            and time.monotonic() < self._look_again
-            and os.lseek(fd, 0, os.SEEK_END) == self._index.size
-            and self._sight.names(self.agent_name, moment) == self._names
-        )
 
     def may_be_over(self) -> bool:
         """Say whether the time to live may be over, without reading the log. The index must be up to date."""

@@ -75,11 +75,43 @@ class SessionLog(LogContent):
         key = append.idempotency_key
         if not append.messages or (key is not None and key in index.turns):
             return self._record(index)
-        timestamp, messages = moment[1], append.messages
+        size, position_at = index.size, index.position_at
+        if (
+            len(append.messages) == 1
+            and key is None
+            and size - position_at < tail.SPACING
+            and index.session is not None
+        ):  # nothing but one line
+            parent_id, _, chain = index.tip()
+            entry_id = append.id
+            line, digest = formats.message_entry(entry_id, parent_id, moment[1], append.messages[0])
+            data = line + b"\n"
+            added = [(entry_id, size, size + len(data), formats.extend_chain(chain, digest))]
+        else:
+            data, added, position_at = self._lines_of(append, moment[1])
+        return NewMessages(
+            self,
+            size,
+            data,
+            self._stamp is None,
+            append=append,
+            index=index,
+            moment=moment[0],
+            added=added,
+            position_at=position_at,
+        )
+
+    def _lines_of(self, append: Append, timestamp: str) -> tuple[bytes, list[tuple[str, int, int, str]], int]:
+        """Return the lines of messages that are appended together, with what has to come before them.
+
+        Returns:
+            The lines, what :attr:`NewMessages.added` tells of the messages, and where the last entry begins
+            that tells a position.
+        """
+        index, key, left = self._index, append.idempotency_key, len(append.messages)
         parent_id, _, chain = index.tip()
         size, position_at = index.size, index.position_at
         lines: list[bytes] = []
-        left = len(messages)
         alone = left == 1 and key is None  # else the id is that of the turn
         if index.session is None:
             lines.append(self._adoption(index))
@@ -88,7 +120,7 @@ class SessionLog(LogContent):
         if lines:
             size += _size(lines)
         added: list[tuple[str, int, int, str]] = []
-        for message in messages:
+        for message in append.messages:
             left -= 1
             if not left and size - position_at >= tail.SPACING and index.session is not None:
                 position_at = size
@@ -102,17 +134,7 @@ class SessionLog(LogContent):
             begin, size = size, size + len(line) + 1
             added.append((entry_id, begin, size, chain))
             parent_id = entry_id
-        return NewMessages(
-            self,
-            index.size,
-            _joined(lines),
-            self._stamp is None,
-            append=append,
-            index=index,
-            moment=moment[0],
-            added=added,
-            position_at=position_at,
-        )
+        return _joined(lines), added, position_at
 
     def appended(self, change: NewMessages) -> SessionRecord:
         """Take note of messages that are in the file now, and return the session."""

@@ -88,9 +88,9 @@ class Sight:
         Returns:
             0 if that cannot be said.
         """
-        last = self._last
-        if moment is not None and (moment is JUST_NOW or last[0] is moment) and last[1] == agent_name:
-            return last[2]
+        asked, of, number = self._last
+        if (moment is JUST_NOW or (asked is moment and moment is not None)) and of == agent_name:
+            return number
         number = self._look(agent_name)
         self._last = (moment, agent_name, number)
         return number
