@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_camel, to_snake
@@ -93,6 +93,12 @@ def suggestion(word: str, known: list[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+#: In YAML's words, and not in those of Python.
+_KINDS: Final = dict.fromkeys(("tuple_type", "list_type"), "must be a list") | dict.fromkeys(
+    ("dict_type", "model_type", "model_attributes_type", "dataclass_type"), "must be a mapping"
+)
+
+
 def _problem(root: Node, detail: ErrorDetails) -> Problem:
     path = _spelled(root, detail["loc"])
     place = _place(root, path)
@@ -105,7 +111,7 @@ def _problem(root: Node, detail: ErrorDetails) -> Problem:
         return Problem(place, f"unknown key {_shown(path)!r}{text}")
     if detail["type"] == "missing":
         return Problem(place, f"{_shown(path)} is missing")
-    message = detail["msg"].removeprefix("Value error, ")
+    message = _KINDS.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "string_pattern_mismatch" and path[-1] == "name":
         message = "begins with a small letter and has only small letters, digits, - and _ (at most 64)"
     return Problem(place, f"{_shown(path)}: {message}")

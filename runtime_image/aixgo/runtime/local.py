@@ -203,6 +203,8 @@ class Runtime(Messaging):
             if self._started:
                 raise RuntimeAlreadyStartedError
             self._open_channels()
+            # Their deadlines belong to one event loop, and this may be another one than the last time.
+            self._calls = RunningCalls(self._settings.max_concurrent_calls)
             await self._open()
             self._started = True
 

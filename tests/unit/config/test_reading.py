@@ -169,7 +169,9 @@ session:
     ("text", "problem"),
     [
         ("- a", "1:1: a configuration is a mapping with the key agents"),
-        ("agents: 5", "1:1: agents: Input should be a valid tuple"),
+        ("agents: 5", "1:1: agents: must be a list"),
+        ("agents: [a]", "1:10: agents[0]: must be a mapping"),
+        ("session: 5", "1:1: session: must be a mapping"),
         ("agents: [{name: a, role: logger}, {name: a, role: logger}]", "agents[1].name: 'a' is there twice"),
         (
             "agents: [{name: one, role: logger, depends_on: [onne]}]",

@@ -136,3 +136,18 @@ async def test_connections_need_an_address() -> None:
             await runtime.connect("far", address)
     with pytest.raises(TypeError, match="TLSConfig"):
         DistributedRuntime("127.0.0.1:0", tls=True)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("distributed", [False, True])
+def test_a_runtime_starts_again_in_the_next_event_loop(distributed: bool) -> None:
+    if distributed:
+        runtime: Runtime = DistributedRuntime("127.0.0.1:0", allow_insecure=True, timeout=30)
+    else:
+        runtime = Runtime(timeout=30)
+    runtime.register(echo)
+
+    async def use() -> Message:
+        async with runtime:
+            return await runtime.call("echo", QUESTION)
+
+    assert [asyncio.run(use()) for _ in range(3)] == [QUESTION] * 3

@@ -46,4 +46,5 @@ def test_every_public_name_exists() -> None:
     with pytest.raises(AttributeError, match="nothing"):
         aixgo.session.nothing  # noqa: B018
     assert set(aixgo.__all__) <= set(dir(aixgo))
+    assert set(aixgo.session.__all__) <= set(dir(aixgo.session))
     assert aixgo.__version__
