@@ -33,8 +33,8 @@ INTRODUCTION = """\
 # Troubleshooting
 
 `kubectl get agrt,agt,sbe` shows what is not ready and why in one word, with `-o wide` in a sentence, and
-`aixgo explain KIND/NAME` the whole story: every condition with its message, and how each pod is. `aixgo status`
-shows all that is not ready.
+`aixgo explain KIND/NAME` the whole story: every condition with its message, and how each pod is.
+`aixgo status` shows all that is not ready.
 
 What follows is what both say in twenty-one cases. It is written by a test that makes each of them
 (`tests/integration/operator/test_troubleshooting.py`; `UPDATE_GOLDEN=1` rewrites this page); only ages, times
