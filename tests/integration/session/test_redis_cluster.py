@@ -104,3 +104,60 @@ async def test_a_cluster_that_is_not_told_is_named_without_its_addresses(tmp_pat
             )
             with pytest.raises(StorageError, match=r"^redis is a cluster; say so in the options$"):
                 await manager.get(elsewhere)
+
+
+async def test_more_callers_than_connections_wait_for_one(tmp_path: Path) -> None:
+    with running_cluster(tmp_path) as servers:
+        options = RedisOptions(cluster=True, pool_size=2)
+        async with Manager(RedisBackend([each.address for each in servers], options)) as manager:
+            sessions = await asyncio.gather(*(manager.create("assistant") for _ in range(40)))
+            await asyncio.gather(*(each.append_message(message(n)) for each in sessions for n in range(3)))
+            assert {each.message_count for each in await manager.list("assistant")} == {3}
+            with redis.Redis(port=servers[0].port) as client:
+                assert sum(each["name"] == "aixgo" for each in client.client_list()) <= 4
+
+
+async def test_a_new_password_needs_no_restart_on_a_cluster(tmp_path: Path) -> None:
+    with running_cluster(tmp_path) as servers:
+        clients: list[Any] = [redis.Redis(port=each.port) for each in servers]
+
+        def set_password(password: str) -> None:
+            for client in clients:  # they stay who they are
+                client.execute_command("ACL", "SETUSER", "default", "resetpass", f">{password}")
+
+        def end_connections() -> None:
+            for client in clients:
+                for each in client.client_list():
+                    if each["name"] == "aixgo":
+                        client.client_kill_filter(_id=each["id"])
+
+        set_password("old")
+        options = RedisOptions(cluster=True, password="old")
+        async with Manager(RedisBackend([each.address for each in servers], options)) as manager:
+            sessions = [await manager.create("assistant") for _ in range(12)]
+            written = dict.fromkeys((session.id for session in sessions), 0)
+            stop = asyncio.Event()
+
+            async def write(session: Session) -> None:
+                while not stop.is_set():
+                    await session.append_message(message(written[session.id]))
+                    written[session.id] += 1
+
+            async with asyncio.TaskGroup() as writers:
+                for session in sessions:
+                    writers.create_task(write(session))
+                await until(lambda: min(written.values()) > 3)
+                for password in ("new", "newer", "newest"):
+                    set_password(password)
+                    await manager.backend.update_credentials(None, password)  # type: ignore[attr-defined]
+                    for break_off in (lambda: None, end_connections):
+                        before = dict(written)
+                        break_off()
+                        await until(
+                            lambda before=before: all(written[key] > before[key] + 3 for key in before)
+                        )
+                stop.set()
+            for session in sessions:
+                assert await texts(session) == list(range(written[session.id]))
+        for client in clients:
+            client.close()

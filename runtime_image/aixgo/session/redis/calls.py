@@ -50,7 +50,6 @@ _LONGEST_WAIT_MS: Final = 250
 _FINAL: Final = (
     redis_errors.AuthenticationError,
     redis_errors.AuthorizationError,
-    redis_errors.MaxConnectionsError,
 )
 
 #: What an error reply of the server means.
@@ -96,6 +95,8 @@ class Calls:
     def __init__(self, client: Client, options: RedisOptions) -> None:
         self._client = client
         self._multiplexer = client.multiplexer if isinstance(client, MultiplexedRedis) else None
+        #: redis-py's client of a cluster fails calls for which it has no connection; they had better wait.
+        self._room = None if self._multiplexer is not None else asyncio.Semaphore(options.pool_size)
         self._closed = False
         self._retry_timeout = options.retry_timeout
         self._min_replicas = options.min_replicas
@@ -151,7 +152,7 @@ class Calls:
             if self._closed:
                 raise StorageClosedError
             try:
-                return await work(self._client, attempt)
+                return await self._attempt(work, attempt, deadline)
             except _FINAL as error:
                 raise storage_error(error) from error
             except _TRANSIENT as error:
@@ -162,6 +163,16 @@ class Calls:
                 raise storage_error(error) from error
             await asyncio.sleep(pause)
             attempt += 1
+
+    async def _attempt(self, work: Callable[[Client, int], Awaitable[T]], attempt: int, deadline: float) -> T:
+        if self._room is None:
+            return await work(self._client, attempt)
+        async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+            await self._room.acquire()
+        try:
+            return await work(self._client, attempt)
+        finally:
+            self._room.release()
 
 
 async def run_script(client: Client, script: Script, keys: Sequence[str], args: list[Any]) -> Any:

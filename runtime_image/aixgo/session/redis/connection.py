@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Client = Redis | RedisCluster
 
+#: Connections to each node of a cluster that calls leave to redis-py, which looks at the topology.
+_SPARE: Final = 2
 #: A peer that is gone is noticed although nothing is sent.
 _KEEPALIVE: Final = {socket.TCP_KEEPIDLE: 15, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
 
@@ -69,6 +71,12 @@ def tls_context(tls: RedisTLS) -> ssl.SSLContext:
 
 class _Handover(Connection):
     """A connection whose socket can be taken over when it is connected and authenticated."""
+
+    async def _send_packed_command(self, command: Any) -> None:
+        # The client of a cluster closes the connections that nobody uses; by then somebody may use this one.
+        if self._writer is None:
+            raise redis_errors.ConnectionError("connection lost")
+        await super()._send_packed_command(command)
 
     async def link(self, timeout: float) -> Link:
         """Connect, and go on as a link.
@@ -254,14 +262,16 @@ def _cluster(
     addresses: list[Address], options: RedisOptions, tls: RedisTLS | None, shared: dict[str, Any]
 ) -> RedisCluster:
     nodes = [ClusterNode(host, port) for host, port in addresses]
-    client = RedisCluster(startup_nodes=nodes, max_connections=options.pool_size, **shared)
+    client = RedisCluster(startup_nodes=nodes, max_connections=options.pool_size + _SPARE, **shared)
+    # There is no argument for this: what nodes are made from, and those that are made already.
+    made_from: dict[str, Any] = {"connection_class": PlainConnection}
     if tls is not None:
-        # There is no argument for this: what nodes are made from, and those that are made already.
         made_from = {"connection_class": TLSConnection, "tls": tls}
-        client.connection_kwargs |= made_from
-        client.nodes_manager.connection_kwargs |= made_from
-        for node in client.nodes_manager.startup_nodes.values():
-            node.connection_class = TLSConnection
+    client.connection_kwargs |= made_from
+    client.nodes_manager.connection_kwargs |= made_from
+    for node in client.nodes_manager.startup_nodes.values():
+        node.connection_class = made_from["connection_class"]
+        if tls is not None:
             node.connection_kwargs["tls"] = tls
     return client
 
