@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from aixgo_operator.api.base import (
+    ATOMIC,
     ApiModel,
     Int32,
     IntOrString,
@@ -256,6 +257,8 @@ class AgentRuntimeSpec(ApiModel):
 class RevisionStatus(ApiModel):
     """Revisions of the configuration."""
 
+    model_config = ConfigDict(json_schema_extra=ATOMIC)
+
     desired: str | None = None
     """Revision that the operator last wrote."""
     current: str | None = None
@@ -264,6 +267,8 @@ class RevisionStatus(ApiModel):
 
 class TLSStatus(ApiModel):
     """The certificate in use."""
+
+    model_config = ConfigDict(json_schema_extra=ATOMIC)
 
     serial_number: str | None = None
     """Serial number, in hexadecimal."""

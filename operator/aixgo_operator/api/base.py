@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Self
 
 from pydantic import (
     AfterValidator,
@@ -128,6 +128,10 @@ class ListMap:
             seen.add(value)
         return items
 
+
+#: Of a schema of objects that one writer writes as a whole: who owns which of their fields is nobody's
+#: question, and the list of them (managedFields) is decoded and encoded with every write of the object.
+ATOMIC: Final[dict[str, Any]] = {"x-kubernetes-map-type": "atomic"}
 
 #: Bounds of the integer formats. The format says them, so crdgen leaves them out.
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from aixgo_operator.api.base import ApiModel, Int64, Keywords, ListMap
+from aixgo_operator.api.base import ATOMIC, ApiModel, Int64, Keywords, ListMap
 from aixgo_operator.api.constants import API_VERSION, GROUP
 
 #: A point in time as RFC 3339 text.
@@ -44,6 +44,8 @@ class ObjectMeta(ApiModel):
 
 class Condition(ApiModel):
     """One aspect of an object's state, as the operator last saw it."""
+
+    model_config = ConfigDict(json_schema_extra=ATOMIC)
 
     type: Annotated[str, Field(max_length=316)]
     """Name of the aspect, such as Ready."""

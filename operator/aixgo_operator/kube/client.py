@@ -76,8 +76,8 @@ class KubeClient(Protocol):
 
     async def annotate(
         self, resource: Resource, namespace: str, name: str, annotations: Mapping[str, str | None]
-    ) -> None:
-        """Set (or with None remove) annotations. An object that is gone is fine."""
+    ) -> Manifest | None:
+        """Set (or with None remove) annotations. Returns None when the object is gone."""
 
     async def set_finalizers(
         self, resource: Resource, namespace: str, name: str, finalizers: list[str], *, resource_version: str
@@ -163,8 +163,10 @@ class ApiServerClient(Caller):
         """See :meth:`KubeClient.replace_status`."""
         resource, metadata = resource_of(manifest), manifest["metadata"]
         path = resource.path(metadata["namespace"], metadata["name"], "status")
+        # As a whole: only the status is taken from it, but what is left out loses its owner (a finalizer).
+        body = manifest | {"status": status}
         try:
-            return await self._call("PUT", resource, path, body=manifest | {"status": status}, params=_OURS)
+            return await self._call("PUT", resource, path, body=body, params=_OURS)
         except NotFoundError:
             return None
 
@@ -185,13 +187,13 @@ class ApiServerClient(Caller):
 
     async def annotate(
         self, resource: Resource, namespace: str, name: str, annotations: Mapping[str, str | None]
-    ) -> None:
+    ) -> Manifest | None:
         """See :meth:`KubeClient.annotate`."""
         body = {"metadata": {"annotations": dict(annotations)}}
         try:
-            await self._patch(resource, resource.path(namespace, name), body, _MERGE)
+            return await self._patch(resource, resource.path(namespace, name), body, _MERGE)
         except NotFoundError:
-            return
+            return None
 
     async def set_finalizers(
         self, resource: Resource, namespace: str, name: str, finalizers: list[str], *, resource_version: str

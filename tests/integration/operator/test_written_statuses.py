@@ -76,6 +76,16 @@ async def test_what_the_new_status_leaves_out_is_gone(written: Written) -> None:
     assert owners == {(support.USER, "f:spec"), (FIELD_MANAGER, "f:status")}
 
 
+async def test_a_condition_belongs_to_its_writer_as_a_whole(written: Written) -> None:
+    """The list of fields with an owner is most of a small object, and costs with every write."""
+    status = {"observedGeneration": 1, "revision": {"desired": "a"}, "conditions": [ready("True")]}
+    assert await written.writer.write(await written.stored(), status)
+    entries = (await written.stored())["metadata"]["managedFields"]
+    (fields,) = (entry["fieldsV1"]["f:status"] for entry in entries if entry["manager"] == FIELD_MANAGER)
+    assert fields["f:conditions"] == {'k:{"type":"Ready"}': {}}
+    assert fields["f:revision"] == {}
+
+
 async def test_conditions_of_others_stay(written: Written) -> None:
     await written.apply_status({"conditions": [ready("True", "example.com/Audited")]}, "auditor")
     status = {"observedGeneration": 1, "conditions": [ready("False")]}
