@@ -12,6 +12,11 @@ class Block(NamedTuple):
     begin: int
     data: bytes
 
+    @property
+    def end(self) -> int:
+        """Where it ends in the log."""
+        return self.begin + len(self.data)
+
     def part(self, begin: int, end: int) -> bytes | None:
         """Return the bytes of the log from ``begin`` to ``end``. None: they are not all here."""
         first, last = begin - self.begin, end - self.begin

@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from aixgo.errors import SessionCorruptedError
 from aixgo.identifiers import new_id
 from aixgo.session import formats, message_lines
 from aixgo.session.file import legacy, paths, tail
+from aixgo.session.file.last_look import Block
 from aixgo.session.file.log_reader import LogReader
 from aixgo.session.recent import Recent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from aixgo.message import Message
-    from aixgo.session.file.last_look import Block
     from aixgo.session.log import LogIndex
     from aixgo.session.types import Branch, Checkpoint
 
@@ -29,7 +27,7 @@ _MOST_BACKWARDS = 4096
 
 
 class _Reading:
-    """Returns the bytes of a log between two places. The file is opened once they are not at hand."""
+    """Reads a log. The file is opened once something is wanted that is not at hand."""
 
     __slots__ = ("_at_hand", "_fd", "_log", "_own")
 
@@ -40,14 +38,22 @@ class _Reading:
         #: Whether the descriptor is to be closed.
         self._own = False
 
-    def __enter__(self) -> Callable[[int, int], bytes]:
-        return self._read
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, *_: object) -> None:
         if self._own and self._fd is not None:
             os.close(self._fd)
 
-    def _read(self, begin: int, end: int) -> bytes:
+    def block(self, begin: int, end: int) -> Block:
+        """Return a block that ends at ``end`` and begins at ``begin``, or before it if it is at hand."""
+        at_hand = self._at_hand
+        if at_hand is not None and at_hand.begin <= begin and at_hand.end == end:
+            return at_hand
+        return Block(begin, self.part(begin, end))
+
+    def part(self, begin: int, end: int) -> bytes:
+        """Return the bytes of the log between two places."""
         data = None if self._at_hand is None else self._at_hand.part(begin, end)
         if data is not None:
             return data
@@ -124,9 +130,9 @@ class LogContent(LogReader):
             return None if size > most else (self._decoded(runs), size)
         if wanted > _MOST_BACKWARDS:
             return None
-        with _Reading(self, self._last_look.take(index)) as read:
+        with _Reading(self, self._last_look.take(index)) as reading:
             found = tail.newest_messages(
-                read, index.place(index.leaf), index.entry_id(index.leaf), wanted, most
+                reading.block, index.place(index.leaf), index.entry_id(index.leaf), wanted, most
             )
         return None if found is None or len(found[0]) != wanted else found
 
@@ -192,11 +198,11 @@ class LogContent(LogReader):
     def _decoded(self, runs: list[range]) -> list[Message]:
         """Return the messages of runs of nodes, oldest first; the newest run comes first."""
         messages: list[Message] = []
-        with _Reading(self, self._last_look.take(self._index)) as read:
+        with _Reading(self, self._last_look.take(self._index)) as reading:
             for run in reversed(runs):
                 # Between its messages there are no others, but perhaps checkpoints.
                 begin, end = self._index.place(run[0])[0], self._index.place(run[-1])[1]
-                found = message_lines.decode_lines(read(begin, end))
+                found = message_lines.decode_lines(reading.part(begin, end))
                 if len(found) != len(run):
                     raise SessionCorruptedError("session log is corrupted: it was changed while it was read")
                 messages += [line.data for line in found]
@@ -205,10 +211,10 @@ class LogContent(LogReader):
     def _lines(self, nodes: list[int]) -> list[bytes]:
         """Return the lines of messages; ``nodes`` ascend."""
         lines: list[bytes] = []
-        with _Reading(self) as read:
+        with _Reading(self) as reading:
             for node in nodes:
                 begin, end = self._index.place(node)
-                lines.append(read(begin, end - 1))
+                lines.append(reading.part(begin, end - 1))
         return lines
 
     def open_fd(self) -> tuple[int, bool]:

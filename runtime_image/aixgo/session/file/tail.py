@@ -133,12 +133,12 @@ def _place_of(entry_id: str, data: bytes, before: int, offset: int) -> tuple[int
 
 
 def newest_messages(
-    read: Callable[[int, int], bytes], place: tuple[int, int], leaf: str, count: int, most: int
+    read: Callable[[int, int], Block], place: tuple[int, int], leaf: str, count: int, most: int
 ) -> tuple[list[Message], int] | None:
     """Return up to ``count`` messages of a branch, oldest first, and how many bytes their lines take.
 
     Args:
-        read: Returns the bytes of the log between two places.
+        read: Returns a block of the log that begins at one place or before it, and ends at another.
         place: Where the line of the newest message begins and ends.
         leaf: The newest message.
         count: How many.
@@ -157,10 +157,13 @@ def newest_messages(
         if found:
             line = (first - end) // len(found)
         begin = max(0, end - min(_BLOCK, int(missing * line * _MARGIN) + 512))
-        data = read(begin, end) + rest
+        at, data = read(begin, end)
+        at = begin - at
+        if rest:
+            at, data = 0, data[at:] + rest
         # The first line is not complete, unless the file begins with it.
-        whole = data.find(b"\n") + 1 if begin else 0
-        rest = data[:whole] if whole else data if begin else b""
+        whole = data.find(b"\n", at) + 1 if begin else 0
+        rest = data[at:whole] if whole else data[at:] if begin else b""
         lines = message_lines.decode_lines(data, whole) if whole or not begin else []
         newest, wanted = _newest_of_branch(lines, wanted, missing)
         found[:0] = newest
