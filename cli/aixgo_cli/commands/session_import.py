@@ -131,7 +131,8 @@ async def _opened(source: str, store: Store, prefix: str) -> AsyncIterator[tuple
     from aixgo.session.inspect import export_session, iterate_sessions
     from aixgo_cli.stores import local_store
 
-    async with local_store(source, ca=store.ca, prefix=prefix, called="the Redis to import from") as manager:
+    ca = store.ca if source.startswith("rediss://") else None  # it may be for the other store
+    async with local_store(source, ca=ca, prefix=prefix, called="the Redis to import from") as manager:
         backend = manager.backend
         own = [record.id async for record in iterate_sessions(backend)]
         if isinstance(backend, FileBackend):

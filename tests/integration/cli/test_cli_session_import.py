@@ -111,3 +111,14 @@ def test_the_url_of_the_source_may_come_from_the_environment(server: RedisServer
     environment = {"AIXGO_SESSION_SOURCE": f"redis://{server.address}/2"}
     assert run(tmp_path / "new", "import", env=environment).code == 0
     assert len(listed(tmp_path / "new")) == len(EXPECTED["cases"])
+
+
+def test_certificates_of_the_one_store_do_not_keep_the_other_in_plaintext(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    ca = tmp_path / "ca.crt"
+    ca.write_text("not read")
+    with redis.Redis(port=server.port, db=3) as client:
+        load(client, "aixgo:session:")
+    done = run(tmp_path / "new", "import", f"redis://{server.address}/3", "--ca", ca)
+    assert (done.code, len(listed(tmp_path / "new"))) == (0, len(EXPECTED["cases"]))
