@@ -22,6 +22,7 @@ chain value and of the checkpoint itself.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -60,27 +61,32 @@ _TIME = re.compile(
 _OWN_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d(?:\.\d{1,6})?Z", re.ASCII)
 
 
-#: The last moment that was written, and its text: what happens at one moment is written several times.
-_formatted: tuple[datetime | None, str] = (None, "")
+#: What :func:`present` said last: what happens then is written several times.
+_present: Moment = (datetime.min.replace(tzinfo=UTC), "0001-01-01T00:00:00Z")
 
 
 def present() -> Moment:
     """Return the present time."""
+    global _present  # replaced as a whole: safe in threads
     now = datetime.now(UTC)
-    return now, format_time(now)
+    moment = _present = (now, _written(now))
+    return moment
 
 
 def format_time(moment: datetime) -> str:
     """Return a moment as Go does (RFC3339Nano, UTC): no trailing zeros, no fraction when it is 0."""
-    global _formatted  # replaced as a whole: safe in threads
-    known = _formatted
-    if known[0] is moment:
-        return known[1]
+    known = _present
+    return known[1] if known[0] is moment else _known_text(moment)
+
+
+def _written(moment: datetime) -> str:
     at = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     text = at.isoformat()[: -len("+00:00")]
-    text = (text.rstrip("0") if at.microsecond else text) + "Z"
-    _formatted = (moment, text)
-    return text
+    return (text.rstrip("0") if at.microsecond else text) + "Z"
+
+
+#: Those of checkpoints are written with every restore.
+_known_text: Final = functools.lru_cache(maxsize=256)(_written)
 
 
 def parse_time(text: str) -> datetime:
