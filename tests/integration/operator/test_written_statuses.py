@@ -60,7 +60,7 @@ async def written(cluster: support.Cluster) -> Written:
 
 
 async def test_what_the_new_status_leaves_out_is_gone(written: Written) -> None:
-    """Also when an operator before 0.4 wrote it, by server-side apply; the spec stays whose it was."""
+    """Also what was written by server-side apply; the spec stays whose it was."""
     conditions = [ready("True"), ready("True", "Degraded")]
     before = {"observedGeneration": 1, "address": "a:1", "conditions": conditions}
     await written.apply_status(before, FIELD_MANAGER)
