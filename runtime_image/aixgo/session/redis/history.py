@@ -36,7 +36,7 @@ class RedisHistory(RedisLeasing):
         """Append messages, all or none: one call."""
         if not append.messages:
             return await self.load(session_id)
-        timestamp = formats.format_time(datetime.now(UTC))
+        timestamp = formats.present()[1]
         args: list[Any] = [
             session_id,
             append.id,
@@ -149,7 +149,7 @@ class RedisHistory(RedisLeasing):
         self, session_id: str, checkpoint_id: str, *, lease: Lease | None = None
     ) -> SessionRecord:
         """Go on at a checkpoint: one call, which verifies the record and the newest entries it covers."""
-        now = formats.format_time(datetime.now(UTC))
+        now = formats.present()[1]
         entry = formats.restore_entry(new_id(), "", now, checkpoint_id, "", 0)
         # The script fills in the leaf and the number of messages.
         before, leaf, between = entry.rpartition(b'"entryId":"')
