@@ -108,6 +108,17 @@ async def test_commands_gather_while_answers_are_on_their_way() -> None:
         assert server.chunks == [PING, PING * 4]
 
 
+async def test_many_commands_do_not_wait_for_answers() -> None:
+    async with connected() as (server, multiplexer):
+        first = await asked(server, multiplexer.execute(("PING",)))
+        more = [asyncio.create_task(multiplexer.execute(("PING",))) for _ in range(20)]
+        while len(server.chunks) < 2:
+            await asyncio.sleep(0)
+        assert server.chunks == [PING, PING * 20]
+        server.writers[0].write(b"".join(b":%d\r\n" % number for number in range(21)))
+        assert await asyncio.gather(first, *more) == list(range(21))
+
+
 async def test_what_was_gathered_is_cancelled_or_fails_with_the_connection() -> None:
     async with connected(timeout=0.2) as (server, multiplexer):
         first = await asked(server, multiplexer.execute(("PING",)))

@@ -1,9 +1,10 @@
 """One connection to Redis that many callers share.
 
 The commands that are ready in one tick of the event loop go out in one write; the answers come back in the
-same order. While answers are on their way, commands gather until some of them arrive: the server does not
-look at them earlier anyway, and each write costs as much as a script. Dialling, TLS and AUTH are redis-py's;
-this begins where those are done.
+same order. While answers are on their way, a few commands gather until some of them arrive: the server does
+not look at them earlier anyway, and each write costs as much as a script. Many go out at the end of their
+tick, so that the server works while their successors are made. Dialling, TLS and AUTH are redis-py's; this
+begins where those are done.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 _NOTHING: Final = object()
+#: So many commands are worth a write of their own while answers are on their way.
+_MANY: Final = 8
 #: Answers after which the next command is better sent over a new connection: this server is no master any
 #: more, or does not know any more who we are.
 _RETIRING: Final = (
@@ -102,7 +105,7 @@ class Link(asyncio.Protocol):
             await asyncio.shield(self._writable)
 
     def send(self, packed: bytes) -> asyncio.Future[Answer]:
-        """Send a command at the end of this tick, or with those that wait for an answer to arrive.
+        """Send a command at the end of this tick, or with the few that wait for an answer to arrive.
 
         The future is its answer, or raises redis-py's errors. When it is cancelled in time nothing is sent.
         """
@@ -111,9 +114,9 @@ class Link(asyncio.Protocol):
             future.set_exception(redis_errors.ConnectionError("connection lost"))
             return future
         ready = self._ready
-        if not ready and not self._asked:
-            self._loop.call_soon(self._flush)
         ready.append((packed, future))
+        if len(ready) == (_MANY if self._asked else 1):
+            self._loop.call_soon(self._flush)
         return future
 
     def send_last(self, packed: bytes) -> asyncio.Future[Answer]:
