@@ -82,7 +82,7 @@ async def test_a_bad_configuration_at_the_start_exits_2(
         "json": "runtime.json is not JSON",
         "contract": "contract version 2",
         "certificate": "the certificate expired on",
-        "port": "cannot listen on the gRPC port",
+        "port": "cannot listen on 127.0.0.1:",
     }[case]
     with socket.socket() as taken:
         if case == "missing":
