@@ -32,8 +32,8 @@ class Options(NamedTuple):
     log_level: LogLevel = "info"
 
 
-#: Allocations between two looks for garbage. A call makes hundreds of objects and leaves none in a cycle: with the
-#: interpreter's 700 every other call would pay for a look.
+#: Allocations between two looks for garbage. A call makes hundreds of objects and leaves none in a cycle:
+#: with the interpreter's 700 every other call would pay for a look.
 _COLLECT_AFTER: Final = 10_000
 _CHOICES: Final = {"log_format": get_args(LogFormat), "log_level": get_args(LogLevel)}
 
