@@ -1,5 +1,6 @@
 """What every test can use."""
 
+import tests.support.grpc_at_fork  # noqa: F401 - before anything that imports gRPC
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.support.cluster.fixtures"]

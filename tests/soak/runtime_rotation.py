@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import tests.support.grpc_at_fork  # noqa: F401 - before gRPC
 import uvloop
 from tests.support.footprint import Footprint
 from tests.support.redis_server import running_redis

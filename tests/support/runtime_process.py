@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
 from tests.support.custom_agents import GATE
+from tests.support.grpc_at_fork import environment
 from tests.support.pki import Leaf
 
 from aixgo.contract import RuntimeConfig, Statusz
@@ -86,7 +86,7 @@ class RuntimeProcess:
         self.output: list[str] = []
         #: The agents in tests/support/custom_agents.py go on when this file exists.
         self.gate = files.root / "gate"
-        self._env = {**os.environ, GATE: str(self.gate), "PYTHONPATH": str(REPOSITORY), **(env or {})}
+        self._env = {**environment(), GATE: str(self.gate), "PYTHONPATH": str(REPOSITORY), **(env or {})}
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._listening = asyncio.Event()

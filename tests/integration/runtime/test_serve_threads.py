@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.grpc_at_fork import environment
 from tests.support.pki import Leaf
 from tests.support.runtime_process import RuntimeFiles, RuntimeProcess, custom, runtime_json
 
@@ -91,7 +92,12 @@ uvloop.run(main())
 def test_programs_are_started_while_calls_run() -> None:
     """gRPC's own work between fork and exec says that it skips something, and can abort the program."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAMS], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", PROGRAMS],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "fork" not in done.stderr
