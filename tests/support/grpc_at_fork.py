@@ -1,7 +1,7 @@
 """Imported before gRPC by whatever calls over gRPC and starts programs: gRPC then leaves these alone.
 
 Between fork and exec it looks after its threads otherwise, and can abort the program while calls run
-("Check failed: next_worker->state == KICKED"). ``aixgo serve`` sees to that itself; it is tested without this.
+("Check failed: next_worker->state == KICKED"). ``aixgo serve`` sees to that itself and is tested so.
 """
 
 import os
