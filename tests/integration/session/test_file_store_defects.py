@@ -192,6 +192,7 @@ async def test_S25_sizes_are_checked_before_anything_is_written(directory: Path)
         before = log.read_bytes()
         for attempt in (
             session.append_message(Message("i", "t", "secret" + "x" * (17 << 20), "")),
+            session.append_message(Message("i", "t", "secret" + "\0" * (4 << 20), "")),  # larger as JSON
             session.append_messages([Message("i", "t", "x" * (15 << 20), "") for _ in range(5)]),
             session.checkpoint(metadata={"a": "secret" + "x" * (1 << 20)}),
         ):
