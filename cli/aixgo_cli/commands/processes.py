@@ -13,6 +13,17 @@ from aixgo_cli import serving
 from aixgo_cli.errors import missing_library
 from aixgo_cli.serving import LogFormat, LogLevel  # noqa: TC001 - typer reads the annotations
 
+#: The option of what talks to a cluster from inside or outside of it.
+Kubeconfig = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        dir_okay=False,
+        help="Kubeconfig file; else $KUBECONFIG, or the pod's service account.",
+        show_default=False,
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
@@ -50,15 +61,7 @@ def operator(
     settings: Annotated[
         Path, typer.Option(dir_okay=False, help="Settings file (YAML), as the chart writes it.")
     ] = Path("/etc/aixgo-operator/settings.yaml"),
-    kubeconfig: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            help="Kubeconfig file; else $KUBECONFIG, or the pod's service account.",
-            show_default=False,
-        ),
-    ] = None,
+    kubeconfig: Kubeconfig = None,
     health_host: Annotated[
         str | None,
         typer.Option(help="Address of health and metrics; else every address.", show_default=False),
@@ -91,15 +94,7 @@ def release_finalizers(
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="Settings file of the operator; else all namespaces."),
     ] = None,
-    kubeconfig: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            help="Kubeconfig file; else $KUBECONFIG, or the pod's service account.",
-            show_default=False,
-        ),
-    ] = None,
+    kubeconfig: Kubeconfig = None,
     operator_namespace: Annotated[
         str | None,
         typer.Option(help="Namespace of the operator; else as the settings say.", show_default=False),
