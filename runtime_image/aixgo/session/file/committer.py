@@ -2,8 +2,7 @@
 
 As long as the disk is faster than a thread is woken, a batch that has everybody who is at work is made in the
 event loop itself: nothing else could go on in the meantime. Who is alone does not even wait for the end of
-the tick. Where others are about to change something, the thread flushes, and the next batch gathers; where
-many are, it gathers for some time more.
+the tick. Where others are about to change something, the thread flushes; the next batch gathers meanwhile.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aixgo.session.file.company import Company
-from aixgo.session.file.gathering import PATIENCE, Gathering
 from aixgo.session.file.paths import storage_error
 
 if TYPE_CHECKING:
@@ -48,9 +46,6 @@ class GroupCommitter:
         self._busy = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._company = Company()
-        self._gathering = Gathering()
-        #: While a batch gathers for longer than a tick.
-        self._timer: asyncio.TimerHandle | None = None
         #: A change was made in this tick by somebody who seemed to be alone.
         self._made = False
         self._others_turn = _OthersTurn(self)
@@ -84,10 +79,6 @@ class GroupCommitter:
             loop.call_soon(self._hand_over, loop)
         waiter = change.waiter = loop.create_future()
         self.ready.append(change)
-        if self._timer is not None and len(self.ready) >= self._gathering.enough:
-            self._timer.cancel()
-            self._timer = None
-            loop.call_soon(self._gathered, loop)  # with those who come in this tick
         return waiter
 
     async def see_through(self, change: Change[Any]) -> None:
@@ -115,24 +106,14 @@ class GroupCommitter:
         self._made = False
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Flush what is ready, or let it gather. Called once the batch before came to its end."""
-        sessions = [change.log.session_id for change in self.ready]
-        if not sessions:
+        """Flush what is ready. Called once the batch before came to its end."""
+        batch, self.ready = self.ready, []
+        if not batch:
             self._busy = False
             if self._idle is not None:
                 self._idle.set()
-        elif self._gathering.begins(len(sessions), self._company.count(sessions)):
-            self._timer = loop.call_later(PATIENCE, self._gathered, loop)
-        else:
-            self._go(loop, sessions)
-
-    def _gathered(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = None
-        self._gathering.ends(len(self.ready))
-        self._go(loop, [change.log.session_id for change in self.ready])
-
-    def _go(self, loop: asyncio.AbstractEventLoop, sessions: Sequence[str]) -> None:
-        batch, self.ready = self.ready, []
+            return
+        sessions = [change.log.session_id for change in batch]
         if self._company.is_complete(sessions) and self._commit_at_once(batch):
             self._finish(loop, batch)
             return

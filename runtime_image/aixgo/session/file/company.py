@@ -38,10 +38,6 @@ class Company:
             self._now |= batch
         return complete
 
-    def count(self, sessions: Iterable[str]) -> int:
-        """Return how many sessions are at work: those that were changed lately, and these."""
-        return len(self._now.union(self._before, sessions))
-
     def is_only(self, session: str) -> bool:
         """Say whether this session, and no other, was changed in the batches before."""
         return len(self._before) == 1 and session in self._before and self._now <= self._before
