@@ -1,4 +1,4 @@
-"""Work that must come to its end although whoever waits for it is cancelled."""
+"""Whose a cancellation is, and work that comes to its end although whoever waits for it is cancelled."""
 
 from __future__ import annotations
 
@@ -9,6 +9,24 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
 T = TypeVar("T")
+
+
+def is_cancelled() -> bool:
+    """Return whether somebody wants the running task to end."""
+    task = asyncio.current_task()
+    return task is not None and bool(task.cancelling())
+
+
+def is_own_failure(error: BaseException) -> bool:
+    """Return whether an error is the failure of the code that raised it.
+
+    That need be no Exception: ``sys.exit()`` raises none, and neither does an extension module that panics.
+    Not its failure is what comes from outside: a cancellation of the running task, the closing of a
+    coroutine, Ctrl-C.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        return not is_cancelled()
+    return not isinstance(error, (KeyboardInterrupt, GeneratorExit))
 
 
 async def see_through(work: Awaitable[T]) -> T:

@@ -26,6 +26,10 @@ from aixgo.session.context import has_session
 SECRET = "key sk-12345 in /etc/aixgo/secrets on 10.0.0.1"
 
 
+class Panic(BaseException):
+    """What an extension module raises that panics: no Exception."""
+
+
 class Lab:
     """What happened to the agents of this process, and what lets them go on."""
 
@@ -112,6 +116,8 @@ async def fail(message: Message) -> str:
         "long": InvalidRequestError("input", "is too long"),
         "store": StorageError("the disk at /var/lib/aixgo is full"),
         "role": AgentNotImplementedError("fail", "execute"),
+        "exit": SystemExit(SECRET),
+        "panic": Panic(SECRET),
     }.get(text_of(message), ValueError(SECRET))
 
 

@@ -7,6 +7,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from aixgo.agents.protocol import Agent, function_agent
+from aixgo.cancellation import is_own_failure
 from aixgo.runtime.errors import AgentLoadError
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ def load_custom(config: AgentConfig) -> Agent:
         raise AgentLoadError(f"handler {handler!r} is not of the form module:Attribute")
     try:
         module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if not is_own_failure(error):
+            raise
         raise AgentLoadError(
             f"handler {handler!r}: cannot import {module_name!r}: {_reason(error)}"
         ) from error
@@ -45,7 +48,9 @@ def _to_agent(config: AgentConfig, handler: str, target: Any) -> Agent:
         make: Any = target
         try:
             target = make(config) if _takes_an_argument(target) else make()
-        except Exception as error:
+        except BaseException as error:
+            if not is_own_failure(error):
+                raise
             raise AgentLoadError(f"handler {handler!r}: the constructor failed: {_reason(error)}") from error
     if isinstance(target, Agent):
         return target

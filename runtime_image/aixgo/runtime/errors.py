@@ -70,6 +70,7 @@ class AgentNotReadyError(AgentError):
 
     def __init__(self, agent: str, why: str = "") -> None:
         super().__init__(agent, f"agent not ready: {agent}" + (f": {why}" if why else ""))
+        self.why = why
 
 
 class AgentFailedError(AgentError):

@@ -372,7 +372,9 @@ class Runtime(Messaging):
     async def _start_in_phase(self, number: int, name: str) -> None:
         try:
             await self.ready_agent(name)
-        except (AgentNotReadyError, AgentNotFoundError) as error:
+        except AgentNotReadyError as error:
+            raise PhaseStartError(number, name, error.why or str(error)) from error
+        except AgentNotFoundError as error:
             raise PhaseStartError(number, name, str(error)) from error
 
 

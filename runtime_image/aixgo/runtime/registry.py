@@ -6,9 +6,11 @@ import asyncio
 from contextvars import Context
 from typing import TYPE_CHECKING
 
+from aixgo.cancellation import is_cancelled
 from aixgo.contract import SessionConfig
 from aixgo.runtime.errors import (
     AgentAlreadyRegisteredError,
+    AgentLoadError,
     AgentNotFoundError,
     AgentNotReadyError,
     RuntimeNotStartedError,
@@ -139,7 +141,7 @@ class Registry:
         try:
             await asyncio.shield(starting)
         except asyncio.CancelledError:
-            if starting.cancelled() and not _is_cancelled():
+            if starting.cancelled() and not is_cancelled():
                 raise self._gone(registered) from None
             raise
 
@@ -147,12 +149,9 @@ class Registry:
         name = registered.name
         running = RunningAgent(name, registered.agent)
         try:
-            running.bind(self._mailbox(name))
-            await running.start(self._start_timeout)
-        except TimeoutError as error:
-            raise AgentNotReadyError(name, "it did not become ready in time") from error
-        except Exception as error:
-            raise AgentNotReadyError(name, f"start failed: {type(error).__name__}") from error
+            await running.start(self._start_timeout, self._mailbox(name))
+        except AgentLoadError as error:
+            raise AgentNotReadyError(name, str(error)) from error
         registered.running = running
 
     def _gone(self, registered: Registered) -> Exception:
@@ -181,8 +180,3 @@ class Registry:
         finally:
             for one in running:
                 one.abandon()
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and bool(task.cancelling())

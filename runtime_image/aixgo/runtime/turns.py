@@ -17,7 +17,7 @@ import msgspec
 
 from aixgo.agents.protocol import to_message
 from aixgo.agents.text import join_parts
-from aixgo.cancellation import see_through
+from aixgo.cancellation import is_own_failure, see_through
 from aixgo.contract import SessionConfig
 from aixgo.errors import SessionConflictError, SessionNotFoundError, StorageError
 from aixgo.identifiers import new_id
@@ -305,12 +305,9 @@ class TurnRunner:
             raise error.__cause__ or error from None
         except (ModelError, StorageError, CallLoopError, InvalidRequestError):
             raise
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+        except BaseException as error:
+            if not is_own_failure(error):
                 raise
-            raise AgentFailedError(name) from error  # something that the agent waited for was cancelled
-        except Exception as error:
             # What an agent says of itself is fit for its caller, and so is what an agent in another process
             # says: it raises what its own runtime would raise.
             own = isinstance(error, AgentError) and error.agent == name
@@ -350,7 +347,8 @@ class _EmitError(Exception):
 async def _streamed(agent: Any, message: Message, emit: Emit) -> Message:
     parts: list[Message] = []
     async with aclosing(agent.execute_stream(message)) as stream:
-        async for part in stream:
+        async for produced in stream:
+            part = to_message(produced)
             parts.append(part)
             try:
                 await emit(part)

@@ -84,8 +84,7 @@ class HostedAgent:
         """What does not work although the agent answers calls, such as one of its tools; None if nothing."""
         if self.served is None:
             return None
-        problem: str | None = getattr(self.served.value.running.agent, "problem", None)
-        return problem
+        return self.served.value.running.problem
 
 
 class AgentSet:
@@ -225,17 +224,8 @@ class AgentSet:
         # Imports take seconds; the calls of other agents must not wait for them.
         await asyncio.to_thread(import_ahead, config)
         running = RunningAgent(config.name, build_agent(config, self._secrets.read, self._services))
-        if self._channels is not None:
-            running.bind(self._channels.mailbox(config))
-        try:
-            await running.start(START_TIMEOUT_SECONDS)
-        except TimeoutError as error:
-            raise AgentLoadError(f"not ready after {START_TIMEOUT_SECONDS:g} s") from error
-        except AgentLoadError:
-            raise
-        except Exception as error:
-            _log.warning("agent failed to start", agent=config.name, exc_info=True)
-            raise AgentLoadError(f"start failed: {type(error).__name__}") from error
+        mailbox = self._channels.mailbox(config) if self._channels is not None else None
+        await running.start(START_TIMEOUT_SECONDS, mailbox)
         return running
 
     def _remove(self, hosted: HostedAgent) -> None:

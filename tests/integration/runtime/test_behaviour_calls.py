@@ -179,6 +179,10 @@ async def test_r8_what_an_agent_raises_stays_secret_and_fails_one_call(world: Wo
         assert caught.value.error_id in world.host.log(), "the log has the same id"
     with pytest.raises(AgentFailedError):
         await world.runtime.call("nothing", say("x"))
+    for no_exception in ("exit", "panic"):
+        with pytest.raises(AgentFailedError, match="error id") as caught:
+            await world.runtime.call("fail", say(no_exception))
+        assert not any(word in str(caught.value) for word in SECRET.split())
     assert text_of(await world.runtime.call("echo", say("x"))) == "x"
 
 

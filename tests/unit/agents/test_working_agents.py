@@ -38,10 +38,10 @@ class Started:
             AgentConfig.from_document({"name": role, "namespace": "n", "role": role, **config}), lambda _: ""
         )
         self.running = RunningAgent(role, self.agent)
-        self.running.bind(runtime.mailbox(role))
+        self.mailbox = runtime.mailbox(role)
 
     async def __aenter__(self) -> Any:
-        await self.running.start(5)
+        await self.running.start(5, self.mailbox)
         assert self.agent.ready()
         return self.agent
 
@@ -223,7 +223,7 @@ async def test_agents_of_a_runtime_work_until_it_stops(runtime: Runtime) -> None
 async def test_work_ends_quietly_with_the_channels(role: str, config: dict[str, Any]) -> None:
     async with Runtime() as runtime:
         started = Started(runtime, role, inputs=["x"], outputs=["out"], roleConfig=config)
-        await started.running.start(5)
+        await started.running.start(5, started.mailbox)
     async with asyncio.timeout(5):
         await started.running._task
     assert started.running.failure is None
