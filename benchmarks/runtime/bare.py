@@ -1,6 +1,6 @@
 """Bare grpc.aio + uvloop: the same protobuf and no runtime around it.
 
-``python -m benchmarks.runtime.bare JSON``; with ``threads``, gRPC's are set up as the runtime's are.
+``python -m benchmarks.runtime.bare JSON``; when ``tuned``, gRPC is set up as the runtime's is.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection
 
 from aixgo.rpc import agent_service_pb2 as pb
 from aixgo.rpc import agent_service_pb2_grpc as pb_grpc
+from aixgo.rpc.accepting import make_server
 from aixgo.rpc.threads import let_the_loop_go_first
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -50,9 +51,9 @@ class Echo(pb_grpc.AgentServiceServicer):
         await context.write(pb.ExecuteStreamResponse(final=pb.ExecuteResponse(output=request.input)))
 
 
-async def serve(tls: Path | None, *, threads: bool) -> None:
+async def serve(tls: Path | None, *, tuned: bool) -> None:
     """Serve until killed; the port is printed when it is open."""
-    server = grpc.aio.server()
+    server = make_server([]) if tuned else grpc.aio.server()
     pb_grpc.add_AgentServiceServicer_to_server(Echo(), server)  # type: ignore[no-untyped-call]
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
@@ -64,7 +65,7 @@ async def serve(tls: Path | None, *, threads: bool) -> None:
         credentials = grpc.ssl_server_credentials([(key, certificate)], ca, require_client_auth=True)
         port = server.add_secure_port("127.0.0.1:0", credentials)
     await servicer.set("", health_pb2.HealthCheckResponse.SERVING)
-    if threads:
+    if tuned:
         let_the_loop_go_first()
     await server.start()
     print(json.dumps({"message": "listening", "grpc_port": port}), flush=True)
@@ -74,4 +75,4 @@ async def serve(tls: Path | None, *, threads: bool) -> None:
 if __name__ == "__main__":
     wanted = json.loads(sys.argv[1])
     directory = wanted["tls"]
-    uvloop.run(serve(Path(directory) if directory else None, threads=wanted["threads"]))
+    uvloop.run(serve(Path(directory) if directory else None, tuned=wanted["tuned"]))

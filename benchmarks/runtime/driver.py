@@ -102,7 +102,7 @@ def _open_all(stack: ExitStack, directory: Path, cores: Cores, client: WorkerPro
 
     stateless, stateful = servers.events_of_ours(sessions=False), servers.events_of_ours(sessions=True)
     serve("bare", [servers.bare_command()], ["listening"])
-    serve("bare-threads", [servers.bare_command(threads=True)], ["listening"])
+    serve("bare-tuned", [servers.bare_command(tuned=True)], ["listening"])
     serve("bare-mtls", [servers.bare_command(tls)], ["listening"], mtls=True)
     plain = servers.configure(directory / "aixgo", None)
     serve("aixgo", [servers.aixgo_command(plain)], stateless)

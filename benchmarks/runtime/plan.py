@@ -27,11 +27,11 @@ class Step:
 
 def _sessions(name: str, clients: int) -> Step:
     kinds = tuple((row, "remember") for row in STORES)
-    return Step(name, ("bare", "bare-threads", "aixgo", *STORES), "echo", clients, kinds)
+    return Step(name, ("bare", "bare-tuned", "aixgo", *STORES), "echo", clients, kinds)
 
 
 STEPS: Final = (
-    Step("echo x16", ("bare", "aixgo", "bare-threads"), "echo", 16),
+    Step("echo x16", ("bare", "aixgo", "bare-tuned"), "echo", 16),
     Step("echo x16 mTLS", ("bare-mtls", "aixgo-mtls", "aixgo"), "echo", 16),
     _sessions("x1", 1),
     _sessions("x32", 32),

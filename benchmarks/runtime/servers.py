@@ -91,11 +91,11 @@ def aixgo_command(files: RuntimeFiles) -> list[str]:
     ]
 
 
-def bare_command(tls: Path | None = None, *, threads: bool = False) -> list[str]:
-    """Return the command of the bare server; with ``threads``, gRPC's are set up as the runtime's are."""
-    wanted = json.dumps({"tls": str(tls) if tls else None, "threads": threads})
+def bare_command(tls: Path | None = None, *, tuned: bool = False) -> list[str]:
+    """Return the command of the bare server; when ``tuned``, gRPC is set up as the runtime's is."""
+    wanted = json.dumps({"tls": str(tls) if tls else None, "tuned": tuned})
     command = [sys.executable, "-m", "benchmarks.runtime.bare", wanted]
-    return ["env", f"{VARIABLE}={ONE_THREAD}", *command] if threads else command
+    return ["env", f"{VARIABLE}={ONE_THREAD}", *command] if tuned else command
 
 
 @contextmanager

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import grpc
-import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from aixgo.rpc import agent_service_pb2 as pb
 from aixgo.rpc import agent_service_pb2_grpc as pb_grpc
+from aixgo.rpc.accepting import make_server, many_at_a_time
 from aixgo.runtime.errors import ListenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    import grpc.aio
 
     from aixgo.contract import GrpcConfig
 
@@ -49,11 +51,11 @@ def server_options(config: GrpcConfig, drain_seconds: int) -> list[tuple[str, in
     return options
 
 
-class _Offered:
-    """Takes the methods of services as generated code gives them, and registers none of them by its name.
+class _Unregistered:
+    """Gives a server the methods of a service by its generic handler alone.
 
-    grpc.aio waits for the next call of each registered method by itself: with nine methods every call pays for
-    nine waits. Methods that are found by their name when a call comes share one.
+    Generated code registers each of them by its name, too. grpc.aio then waits for a call of each, and every
+    call pays for all these waits; methods that are found by their name when a call comes share one.
     """
 
     def __init__(self, server: grpc.aio.Server) -> None:
@@ -62,7 +64,7 @@ class _Offered:
     def add_registered_method_handlers(
         self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
     ) -> None:
-        """Do nothing: the generic handlers have them, too."""
+        """Do nothing."""
 
 
 class RpcServer:
@@ -87,14 +89,15 @@ class RpcServer:
         Raises:
             ListenError: a port cannot be bound.
         """
-        self._server = grpc.aio.server(options=options)
-        offered: Any = _Offered(self._server)
+        self._server = make_server(options)
+        unregistered: Any = _Unregistered(self._server)
         self._health = health.aio.HealthServicer()
         self._reported: dict[str, bool] = {}
-        pb_grpc.add_AgentServiceServicer_to_server(service, offered)  # type: ignore[no-untyped-call]
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, offered)
+        registered = self._server if many_at_a_time() else unregistered
+        pb_grpc.add_AgentServiceServicer_to_server(service, registered)  # type: ignore[no-untyped-call]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, unregistered)
         names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, offered)
+        reflection.enable_server_reflection(names, unregistered)
         #: The real ports, in the order of the addresses.
         self.ports = tuple(
             self._bind(address, credentials)

@@ -30,7 +30,6 @@ from aixgo.rpc.requests import (
     turn_request,
     waiting_time,
 )
-from aixgo.rpc.together import Together
 from aixgo.runtime.call_context import NO_CALL, CallContext, chain_of, current_call
 from aixgo.runtime.errors import (
     AgentNotFoundError,
@@ -64,8 +63,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SERVICE: Final = "aixgo.AgentService"
-#: Who wants an answer in so many seconds gets it as soon as it is there.
-SOON: Final = 1.0
 #: So many characters of what a caller sent go into a log.
 MAX_LOGGED: Final = 256
 
@@ -141,7 +138,6 @@ class AgentService(pb_grpc.AgentServiceServicer):
         self._tracing = tracing
         self._stateless = self._stateful = TurnRunner(None, metrics, tracing)
         self._calls = RunningCalls()
-        self._together = Together()
         self._deliveries = Deliveries(channels)
         self.refusals = Refusals(lambda: datetime.now(UTC))
 
@@ -216,10 +212,6 @@ class AgentService(pb_grpc.AgentServiceServicer):
                                     result = await self._runner(manager).run(
                                         callee.agent, turn, config.session, emit, call.commit
                                     )
-                    if emit is None and result.session_id and seconds > SOON:
-                        others = self._together.ready(result.session_id)
-                        if others is not None:
-                            await others
                     return execute_response(result)
                 finally:
                     self._gate.leave(entered)
