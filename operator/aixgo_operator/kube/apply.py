@@ -16,7 +16,7 @@ from aixgo_operator.api.constants import (
 from aixgo_operator.kube import immutable
 from aixgo_operator.kube.contention import FREE, Contention
 from aixgo_operator.kube.diff import differences, manifest_hash
-from aixgo_operator.kube.errors import ConflictError, InvalidError
+from aixgo_operator.kube.errors import ApiError, ConflictError, InvalidError, concerns_one_object
 from aixgo_operator.kube.resources import CLAIMS, SECRETS, resource_of
 
 if TYPE_CHECKING:
@@ -85,8 +85,13 @@ class ApplyResult:
     conflicts: list[ChildKey] = field(default_factory=list)
     #: Children in the way that are being deleted: try again soon.
     waiting: list[ChildKey] = field(default_factory=list)
-    #: What the API server refuses for good, in plain words. The other children were applied all the same.
-    refused: list[InvalidError] = field(default_factory=list)
+    #: What the API server refuses, in plain words. The other children were applied all the same.
+    refused: list[ApiError] = field(default_factory=list)
+
+    @property
+    def refused_for_good(self) -> bool:
+        """Whether an object itself is wrong. A quota or a policy may let the same object pass later."""
+        return any(isinstance(error, InvalidError) for error in self.refused)
 
     @property
     def changed(self) -> bool:
@@ -132,17 +137,32 @@ class Applier:
         """Make the children of ``owner`` what ``desired`` says, and delete its other children but those in
         ``keep``.
 
-        Raises ApiError when a write fails; what was written before stays. One that is refused (422) holds
-        up no other.
+        Raises ApiError when a write fails; what was written before stays. One that is refused holds up no
+        other: a policy on one kind must not keep a certificate from being renewed. A webhook that does not
+        answer is no refusal: that is raised when the others are written.
         """
         result = ApplyResult()
+        unanswered: ApiError | None = None
         for manifest in sorted(desired, key=lambda item: _ORDER.get(item["kind"], 4)):
             try:
                 await self._apply_one(owner, manifest, result)
-            except InvalidError as error:
-                result.refused.append(immutable.explain(manifest, error))
-        if not prune:
-            return result
+            except ApiError as error:
+                if not concerns_one_object(error):
+                    raise
+                explained = immutable.explain(manifest, error)
+                if error.retryable:
+                    unanswered = unanswered or explained
+                else:
+                    result.refused.append(explained)
+        if prune:
+            await self._prune_others(owner, desired, keep, result)
+        if unanswered is not None and not result.refused:
+            raise unanswered
+        return result
+
+    async def _prune_others(
+        self, owner: Manifest, desired: Sequence[Manifest], keep: Iterable[ChildKey], result: ApplyResult
+    ) -> None:
         wanted = {ChildKey(item["kind"], item["metadata"]["name"]) for item in desired} | set(keep)
         for child in self._children.owned_by(owner["metadata"]["uid"]):
             key = ChildKey(child["kind"], child["metadata"]["name"])
@@ -151,7 +171,6 @@ class Applier:
                 continue
             if key not in wanted and not child["metadata"].get("deletionTimestamp"):
                 await self._prune(child, key, result)
-        return result
 
     async def _apply_one(self, owner: Manifest, manifest: Manifest, result: ApplyResult) -> None:
         resource = resource_of(manifest)

@@ -35,11 +35,21 @@ class AlreadyExistsError(ConflictError):
 
 
 class ForbiddenError(ApiError):
-    """403: a rule is missing in the operator's role, or the namespace is being deleted."""
+    """403: a rule is missing in the operator's role, an admission plugin says no, or the namespace is being
+    deleted."""
+
+    @property
+    def namespace_is_going(self) -> bool:
+        """Whether nothing can be made any more because the namespace is being deleted."""
+        return "being terminated" in self.message
 
 
 class InvalidError(ApiError):
     """422: the API server refuses the object itself; repeating the request cannot help."""
+
+
+class RefusedError(Exception):
+    """Children were refused. Their owner's status says so already; the others were written."""
 
 
 class UnavailableError(ApiError):
@@ -48,6 +58,16 @@ class UnavailableError(ApiError):
 
 class NotLeadingError(Exception):
     """A write was stopped because this process is not (or no longer) the leader."""
+
+
+def concerns_one_object(error: ApiError) -> bool:
+    """Whether the failure is about the object that was written, so that others can be written all the same.
+
+    A quota, a policy, a webhook that says no or does not answer: none of them speaks for other kinds.
+    """
+    if isinstance(error, ForbiddenError):
+        return not error.namespace_is_going
+    return error.status in {400, 422} or "failed calling webhook" in error.message
 
 
 _BY_STATUS: dict[int, type[ApiError]] = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aixgo_operator.kube.errors import InvalidError
 
 if TYPE_CHECKING:
+    from aixgo_operator.kube.errors import ApiError
     from aixgo_operator.kube.resources import Manifest
 
 #: How the API server says that a field is fixed once the object exists.
@@ -55,13 +56,13 @@ def repair_of(desired: Manifest, observed: Manifest, error: InvalidError) -> Rep
     return None
 
 
-def explain(manifest: Manifest, error: InvalidError) -> InvalidError:
+def explain(manifest: Manifest, error: ApiError) -> ApiError:
     """Return the error with the object's name and, for a field that is fixed, what to do."""
     metadata, kind = manifest["metadata"], manifest["kind"]
     text = f"{kind} {metadata['namespace']}/{metadata['name']} is refused: {error.message}"
-    if is_fixed(error):
+    if isinstance(error, InvalidError) and is_fixed(error):
         text += f"; {_ADVICE.get(kind, f'delete the {kind}')}"
-    return InvalidError(error.status, error.reason, text)
+    return type(error)(error.status, error.reason, text)
 
 
 def _selector(workload: Manifest) -> Any:

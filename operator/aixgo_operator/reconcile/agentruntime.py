@@ -23,6 +23,7 @@ from aixgo_operator.domain.observation import RuntimeObservation
 from aixgo_operator.domain.resolve import resolve_runtime
 from aixgo_operator.domain.status import agent_status, in_trouble, runtime_status
 from aixgo_operator.kube.apply import ApplyResult
+from aixgo_operator.kube.errors import RefusedError
 from aixgo_operator.kube.resources import CERTIFICATES, CONFIG_MAPS, DEPLOYMENTS, SECRETS
 from aixgo_operator.pki.issue import LeafRequest
 from aixgo_operator.reconcile.certificates import observe_leaf, observe_secret
@@ -114,10 +115,12 @@ async def reconcile_runtime(context: Context, key: Key) -> Requeue:
     observation = await _observe(context, resolved, references, rendered, certificates)
     await tell_refusals(context, resolved, observation)
     if applied.refused:
-        observation = replace(observation, reconcile_error=describe(*applied.refused), stuck=True)
+        observation = replace(
+            observation, reconcile_error=describe(*applied.refused), stuck=applied.refused_for_good
+        )
     settled = await _conclude(context, manifest, resolved, observation)
     if applied.refused:
-        raise applied.refused[0]  # told already; the queue tries again with growing pauses
+        raise RefusedError(applied.refused[0])  # the queue tries again with growing pauses
     return _requeue(context, key, settled=settled and not applied.waiting, due=certificates.due)
 
 

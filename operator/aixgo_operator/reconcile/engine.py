@@ -16,7 +16,14 @@ from aixgo_operator.api.constants import (
     MANAGED_BY,
 )
 from aixgo_operator.kube.apply import Applier
-from aixgo_operator.kube.errors import ApiError, ConflictError, ForbiddenError, InvalidError, NotLeadingError
+from aixgo_operator.kube.errors import (
+    ApiError,
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    NotLeadingError,
+    RefusedError,
+)
 from aixgo_operator.kube.resources import CONFIG_MAPS, OUR_KINDS, SECRETS, with_type
 from aixgo_operator.reconcile import agentruntime, sessionbackend, triggers
 from aixgo_operator.reconcile.addons import Addons
@@ -195,11 +202,11 @@ class Engine:
         except NotLeadingError:
             return Requeue(_NOT_LEADING)  # the process is about to end; should it lead again, it goes on here
         except ForbiddenError as error:
-            if "being terminated" in error.message:
+            if error.namespace_is_going:
                 return Requeue(_TERMINATING)
             await self._report(key, error)
             raise
-        except InvalidError:
+        except (RefusedError, InvalidError):
             raise  # told in the status, with everything else as it is
         except Exception as error:
             await self._report(key, error)

@@ -23,7 +23,7 @@ from aixgo_operator.domain.redis_users import key_prefix
 from aixgo_operator.domain.references import replication_key
 from aixgo_operator.domain.resolve import resolve_backend
 from aixgo_operator.domain.status import backend_status
-from aixgo_operator.kube.errors import ConflictError
+from aixgo_operator.kube.errors import ConflictError, ForbiddenError, RefusedError
 from aixgo_operator.kube.resources import REDIS_REPLICATIONS, SECRETS, SESSION_BACKENDS
 from aixgo_operator.pki.issue import LeafRequest
 from aixgo_operator.probe.redis_info import ProbeError
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from aixgo_operator.domain.resolved import ResolvedBackend
     from aixgo_operator.domain.snapshot import Snapshot
+    from aixgo_operator.kube.apply import ApplyResult
     from aixgo_operator.kube.resources import Manifest
     from aixgo_operator.reconcile.context import Context
     from aixgo_operator.reconcile.keys import Key
@@ -83,17 +84,20 @@ async def reconcile_backend(context: Context, key: Key) -> Requeue:
         context.referenced.forget(REDIS_REPLICATIONS.kind, *replication)
     snapshot = await context.collector.backend(backend)
     resolved = resolve_backend(snapshot, context.settings)
-    if backend.metadata.deletion_timestamp is not None:
+    if backend.metadata.deletion_timestamp is None:
+        await _protect(context, manifest, resolved)
+    elif not _waits_for_consumers(manifest, resolved):
         return await _delete(context, key, manifest, resolved, snapshot)
-    await _protect(context, manifest, resolved)
+    # Else it goes on serving: for as long as that takes it needs its certificate, its users and its repairs.
 
-    async with context.authority_gate.shared():
-        material = await _generate(context, resolved)
-        rendered = render_backend(resolved, context.settings)
-        if resolved.held:
-            applied = await context.applier.apply(manifest, material.manifests, prune=False)
-        else:
-            applied = await context.applier.apply(manifest, [*rendered, *material.manifests])
+    try:
+        rendered, material, applied = await _apply(context, manifest, resolved)
+    except ForbiddenError as error:
+        if backend.metadata.deletion_timestamp is not None and error.namespace_is_going:
+            # Its objects go before it does: what is left to do is to say what its deletion waits for.
+            seen = await observe_backend(context, resolved, snapshot, [])
+            await _conclude(context, manifest, resolved, seen)
+        raise
     if applied.conflicts:
         snapshot = replace(snapshot, name_conflicts=applied.conflict_messages(backend.namespace))
         resolved = resolve_backend(snapshot, context.settings)
@@ -103,10 +107,12 @@ async def reconcile_backend(context: Context, key: Key) -> Requeue:
 
     observation = await observe_backend(context, resolved, snapshot, rendered)
     if applied.refused:
-        observation = replace(observation, reconcile_error=describe(*applied.refused), stuck=True)
+        observation = replace(
+            observation, reconcile_error=describe(*applied.refused), stuck=applied.refused_for_good
+        )
     status = await _conclude(context, manifest, resolved, observation)
     if applied.refused:
-        raise applied.refused[0]  # told already; the queue tries again with growing pauses
+        raise RefusedError(applied.refused[0])  # the queue tries again with growing pauses
     settled = is_ready(status) and not applied.waiting
     attempts = 0 if settled else context.attempts.get(key, 0) + 1
     context.attempts[key] = attempts
@@ -118,6 +124,20 @@ async def reconcile_backend(context: Context, key: Key) -> Requeue:
         due=material.due,
         now=context.now(),
     )
+
+
+async def _apply(
+    context: Context, manifest: Manifest, resolved: ResolvedBackend
+) -> tuple[list[Manifest], _Material, ApplyResult]:
+    """Bring the children to what is wanted; return what was rendered, generated and done. Raises ApiError."""
+    async with context.authority_gate.shared():
+        material = await _generate(context, resolved)
+        rendered = render_backend(resolved, context.settings)
+        if resolved.held:
+            applied = await context.applier.apply(manifest, material.manifests, prune=False)
+        else:
+            applied = await context.applier.apply(manifest, [*rendered, *material.manifests])
+    return rendered, material, applied
 
 
 async def report_error(context: Context, key: Key, message: str) -> None:
@@ -225,29 +245,31 @@ async def _set_protection(context: Context, manifest: Manifest, *, wanted: bool)
         context.cache.put(stored)
 
 
+def _waits_for_consumers(manifest: Manifest, resolved: ResolvedBackend) -> bool:
+    """Whether the deletion is held up by AgentRuntimes that use the backend."""
+    metadata = manifest["metadata"]
+    held = FINALIZER_SESSION_PROTECTION in (metadata.get("finalizers") or ())
+    forced = (metadata.get("annotations") or {}).get(ANNOTATION_FORCE_DELETE) == "true"
+    return held and not forced and bool(resolved.consumers)
+
+
 async def _delete(
     context: Context, key: Key, manifest: Manifest, resolved: ResolvedBackend, snapshot: Snapshot
 ) -> Requeue:
     if FINALIZER_SESSION_PROTECTION not in (manifest["metadata"].get("finalizers") or ()):
         return Requeue()  # gone in a moment, or held by somebody else's finalizer
     annotations = manifest["metadata"].get("annotations") or {}
-    if annotations.get(ANNOTATION_FORCE_DELETE) != "true":
-        if resolved.consumers:
+    if annotations.get(ANNOTATION_FORCE_DELETE) != "true" and _purges(resolved):
+        try:
+            more = await _purge(context, resolved, snapshot)
+        except ProbeError as error:
             await _conclude(
-                context, manifest, resolved, await observe_backend(context, resolved, snapshot, [])
+                context, manifest, resolved, BackendObservation(purging=True, purge_error=str(error))
             )
-            return Requeue(context.settings.backend_probe_interval_seconds)
-        if _purges(resolved):
-            try:
-                more = await _purge(context, resolved, snapshot)
-            except ProbeError as error:
-                await _conclude(
-                    context, manifest, resolved, BackendObservation(purging=True, purge_error=str(error))
-                )
-                return Requeue(context.settings.probe_interval_seconds)
-            if more:
-                await _conclude(context, manifest, resolved, BackendObservation(purging=True))
-                return Requeue(_NEXT_STEP)
+            return Requeue(context.settings.probe_interval_seconds)
+        if more:
+            await _conclude(context, manifest, resolved, BackendObservation(purging=True))
+            return Requeue(_NEXT_STEP)
     await _set_protection(context, manifest, wanted=False)
     context.attempts.pop(key, None)
     return Requeue()

@@ -20,6 +20,7 @@ from aixgo_operator.kube.resources import (
     AGENTS,
     CHILD_KINDS,
     CLAIMS,
+    CONFIG_MAPS,
     NAMESPACES,
     OUR_KINDS,
     PODS,
@@ -310,3 +311,62 @@ async def test_a_backend_in_use_is_released_by_force(plane: ControlPlane, cluste
         assert "sessions" in problem["message"]
         found = await cluster.get(CLAIMS, team, "sessions-redis")
         assert found["metadata"]["uid"] == claim["metadata"]["uid"]
+
+
+async def test_a_backend_whose_deletion_waits_is_kept_in_order(
+    plane: ControlPlane, cluster: support.Cluster
+) -> None:
+    """Its runtimes may use it for days yet: longer than its certificate is valid."""
+    own, team, friend = [await cluster.namespace(name) for name in ("operator", "kept", "friend")]
+    consent = {"namespaces": {"from": "All"}}
+    async with support.running(plane, cluster, support.settings(own, (own, team, friend))) as operator:
+        await cluster.apply(m.managed_redis(team, allowedConsumers=consent))
+        await cluster.apply(m.runtime(team, sessionBackendRef={"name": "sessions"}))
+        await cluster.until_condition(AGENT_RUNTIMES, team, "runtime", "Ready", "True", timeout=30)
+        await cluster.delete(SESSION_BACKENDS, team, "sessions")
+        await cluster.until_condition(SESSION_BACKENDS, team, "sessions", "InUse", "True", "DeletionBlocked")
+
+        tls = await cluster.get(SECRETS, team, "sessions-redis-tls")
+        await cluster.delete(SECRETS, team, "sessions-redis-tls")
+        await cluster.delete(CONFIG_MAPS, team, "sessions-redis")
+
+        async def repaired() -> bool:
+            found = await cluster.client.get(SECRETS, team, "sessions-redis-tls")
+            again = found is not None and found["metadata"]["uid"] != tls["metadata"]["uid"]
+            return again and await cluster.client.get(CONFIG_MAPS, team, "sessions-redis") is not None
+
+        await support.until(repaired, "a certificate and a ConfigMap in place of those that went")
+        # Who comes now holds it up, too, and needs a user of Redis.
+        there = {"namespace": team, "name": "sessions"}
+        await cluster.apply(m.runtime(friend, sessionBackendRef=there))
+        await cluster.until_condition(AGENT_RUNTIMES, friend, "runtime", "Ready", "True", timeout=30)
+        await cluster.until_condition(SESSION_BACKENDS, team, "sessions", "Ready", "True", "DeletionBlocked")
+        await operator.quiet()
+        await cluster.delete(AGENT_RUNTIMES, team, "runtime")
+        await cluster.delete(AGENT_RUNTIMES, friend, "runtime")
+        await until_left(cluster, team, ["persistentvolumeclaims/sessions-redis"], "it goes with its users")
+
+
+async def test_a_backend_that_goes_with_its_namespace_says_whom_it_waits_for(
+    plane: ControlPlane, cluster: support.Cluster
+) -> None:
+    own, team, friend = [await cluster.namespace(name) for name in ("operator", "gone", "friend")]
+    consent = {"namespaces": {"from": "All"}}
+    async with support.running(plane, cluster, support.settings(own, (own, team, friend))) as operator:
+        await cluster.apply(m.managed_redis(team, allowedConsumers=consent))
+        there = {"namespace": team, "name": "sessions"}
+        await cluster.apply(m.runtime(friend, sessionBackendRef=there))
+        await cluster.until_condition(AGENT_RUNTIMES, friend, "runtime", "Ready", "True", timeout=30)
+        await cluster.client.request("DELETE", NAMESPACES.path(None, team))
+        told = await cluster.until_condition(
+            SESSION_BACKENDS, team, "sessions", "InUse", "True", "DeletionBlocked"
+        )
+        assert f"{friend}/runtime" in told["message"]
+        await until_left(cluster, team, ["sessionbackends/sessions"], "its objects are gone")
+        await operator.quiet(seconds=2.0)
+        await cluster.delete(AGENT_RUNTIMES, friend, "runtime")
+
+        async def gone() -> bool:
+            return await cluster.client.get(NAMESPACES, None, team) is None
+
+        await support.until(gone, "the namespace is gone", timeout=60, every=0.3)

@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from aixgo_operator.kube.apply import Applier, ChildKey, stamped
-from aixgo_operator.kube.errors import ConflictError
+from aixgo_operator.kube.errors import (
+    ApiError,
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    UnavailableError,
+)
 from aixgo_operator.kube.resources import CONFIG_MAPS, Manifest, Resource
 from aixgo_operator.reconcile.cache import Cache
 
@@ -39,6 +45,8 @@ class Client:
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], Manifest] = {}
         self.calls: list[str] = []
+        #: What the API server says of an object of this name.
+        self.failures: dict[str, ApiError] = {}
         self.version = 100
 
     def store(self, manifest: Manifest, uid: str | None = None) -> Manifest:
@@ -61,6 +69,8 @@ class Client:
     async def apply(self, manifest: Manifest, *, force: bool = True) -> Manifest:
         self.calls.append(f"apply {manifest['metadata']['name']}")
         metadata = manifest["metadata"]
+        if (failure := self.failures.get(metadata["name"])) is not None:
+            raise failure
         known = self.objects.get((manifest["kind"], metadata["name"]))
         if force:
             assert known is not None, "only what is there is forced"
@@ -217,3 +227,52 @@ def test_the_hash_of_a_secret_says_nothing_of_its_values() -> None:
 
 def test_the_table_knows_the_path() -> None:
     assert CONFIG_MAPS.path("n", "c") == "/api/v1/namespaces/n/configmaps/c"
+
+
+REFUSALS = [
+    ForbiddenError(
+        403, "Forbidden", 'configmaps "a" is forbidden: exceeded quota: few, used: count/configmaps=1'
+    ),
+    ApiError(400, "BadRequest", 'admission webhook "policy" denied the request: no'),
+    InvalidError(422, "Invalid", 'ConfigMap "a" is invalid'),
+]
+
+
+@pytest.mark.parametrize("error", REFUSALS, ids=lambda error: error.status)
+async def test_what_is_refused_holds_up_no_other(client: Client, applier: Applier, error: ApiError) -> None:
+    """A policy on one kind must not keep certificates from being renewed."""
+    await applier.apply(OWNER, [child("old")])
+    client.failures["a"] = error
+    result = await applier.apply(OWNER, [child("a"), child("b"), child("s", "Secret")])
+    assert {name for _, name in client.objects} == {"b", "s"}, "the others are made, and those of before go"
+    (refused,) = result.refused
+    assert type(refused) is type(error)
+    assert refused.message == f"ConfigMap n/a is refused: {error.message}"
+    assert result.refused_for_good is (error.status == 422)
+
+
+async def test_a_webhook_that_does_not_answer_holds_up_no_other(client: Client, applier: Applier) -> None:
+    client.failures["a"] = ApiError(
+        500, "InternalError", 'Internal error occurred: failed calling webhook "x": context deadline exceeded'
+    )
+    with pytest.raises(ApiError, match=r"ConfigMap n/a is refused: .*failed calling webhook") as raised:
+        await applier.apply(OWNER, [child("a"), child("b")])
+    assert raised.value.retryable
+    assert [name for _, name in client.objects] == ["b"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ForbiddenError(403, "Forbidden", "unable to create: namespace n is being terminated"),
+        ApiError(500, "InternalError", "etcdserver: request timed out"),
+        UnavailableError(0, "Timeout", "no answer"),
+    ],
+)
+async def test_a_failure_of_more_than_one_object_ends_the_round(
+    client: Client, applier: Applier, error: ApiError
+) -> None:
+    client.failures["a"] = error
+    with pytest.raises(type(error)):
+        await applier.apply(OWNER, [child("a"), child("b")])
+    assert not client.objects
