@@ -49,6 +49,8 @@ class ModelServer:
         self.fail_with: int | None = None
         #: Answer with these first: HTTP status and headers. Status 0 cuts the connection.
         self.failures: list[tuple[int, dict[str, str]]] = []
+        #: Answer with this JSON instead, as a server that is not what it says.
+        self.answer_with: object = ...
         #: Headers and paths of all requests, oldest first.
         self.headers: list[dict[str, str]] = []
         self.paths: list[str] = []
@@ -92,6 +94,8 @@ class ModelServer:
         status, headers = (self.fail_with, {}) if not self.failures else self.failures.pop(0)
         if status == 0 and request.transport is not None:
             request.transport.abort()
+        if status is None and self.answer_with is not ...:
+            return web.json_response(self.answer_with)
         if status is None:
             return None
         error = {"error": {"message": "no, sk-secret at 10.0.0.1", "type": "scripted"}}

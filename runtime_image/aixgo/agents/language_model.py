@@ -6,13 +6,14 @@ Importing this module takes more than a second; :mod:`aixgo.agents.roles` import
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from openai import AsyncOpenAI
 from pydantic_ai import exceptions as model_errors
 from pydantic_ai.models.fallback import FallbackModel
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.models.test import TestModel
+from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.profiles.google import google_model_profile
 from pydantic_ai.profiles.grok import grok_model_profile
 from pydantic_ai.providers.openai import OpenAIProvider
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import httpx2
+    from pydantic_ai.messages import ModelResponse
     from pydantic_ai.models import Model
 
     from aixgo.contract import ModelConfig
@@ -51,6 +53,8 @@ _LIMITS: Final = {
     "tool_calls_limit": "maxToolCalls",
     "total_tokens_limit": "maxTotalTokens",
 }
+#: What makes the next model be asked: an error, or an answer that is none.
+_FALLS_BACK: Final = (model_errors.ModelAPIError, model_errors.UnexpectedModelBehavior)
 #: Servers without authentication ignore it; never None, or the library would look for a key in the
 #: environment.
 NO_API_KEY: Final = "none"
@@ -93,7 +97,8 @@ class LanguageModel:
         policy = policy or AddressPolicy()
         clients: list[httpx2.AsyncClient] = []
         models = [_model(*one, policy, clients) for one in ((config, api_key), *fallbacks)]
-        made = cls(FallbackModel(*models) if fallbacks else models[0], _settings(config))
+        model = FallbackModel(*models, fallback_on=_FALLS_BACK) if fallbacks else models[0]
+        made = cls(model, _settings(config))
         made._clients = clients
         return made
 
@@ -157,6 +162,16 @@ class LanguageModel:
                 raise group.exceptions[0] from group
 
 
+class _Provided(WrapperModel):
+    """A model of a server that may answer anything: what the library does not expect is its failure, too."""
+
+    async def request(self, *args: Any, **more: Any) -> ModelResponse:
+        try:
+            return await super().request(*args, **more)
+        except (LookupError, TypeError, AttributeError) as error:  # such as no choices at all
+            raise model_errors.UnexpectedModelBehavior("the answer has not the form of one") from error
+
+
 def _limit(text: str) -> str:
     """Return the key of the role's configuration that the library's text is about."""
     return next((key for name, key in _LIMITS.items() if name in text), "usage")
@@ -178,8 +193,9 @@ def _model(
         raise AgentLoadError(f"model.baseURL is refused: {error}") from error
     clients.append(client)
     if config.provider == "anthropic":
-        return _anthropic(config.name, base_url, api_key or NO_API_KEY, client)
-    return OpenAIChatModel(config.name, provider=_openai(config, base_url, api_key or NO_API_KEY, client))
+        return _Provided(_anthropic(config.name, base_url, api_key or NO_API_KEY, client))
+    provider = _openai(config, base_url, api_key or NO_API_KEY, client)
+    return _Provided(OpenAIChatModel(config.name, provider=provider))
 
 
 def _openai(

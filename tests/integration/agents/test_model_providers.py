@@ -278,6 +278,24 @@ async def test_fallback_models_are_asked_in_order_each_with_its_own_key() -> Non
                 await agent.execute(say("hi"))
 
 
+@pytest.mark.parametrize("answer", [{}, [], None, {"choices": []}, {"content": None, "usage": None}])
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+async def test_an_answer_that_is_none_is_the_models_failure_and_the_next_one_is_asked(
+    provider: str, answer: object
+) -> None:
+    if answer == {"choices": []}:
+        answer = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": []}
+    async with ModelServer() as broken, ModelServer() as sound:
+        broken.answer_with = answer
+        model = {"provider": provider, "name": "m", "baseURL": broken.base_url}
+        async with react(model) as agent:
+            with pytest.raises(ModelUnavailableError, match="gave no usable answer"):
+                await agent.execute(say("hi"))
+        others = {"fallbackModels": [{"name": "other", "baseURL": sound.base_url}]}
+        async with react(model, role_config=others) as agent:
+            assert "hi" in text_of(await agent.execute(say("hi")))
+
+
 async def test_a_call_that_is_given_up_closes_its_request() -> None:
     async with ModelServer() as server, react({"name": "m", "baseURL": server.base_url}) as agent:
         server.go_on.clear()
