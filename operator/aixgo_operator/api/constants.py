@@ -44,7 +44,8 @@ MANAGED_BY: Final = "aixgo-operator"
 ANNOTATION_RESTART_HASH: Final = "aixgo.dev/restart-hash"
 #: On a runtime's Deployment: the ``spec.replicas`` of the AgentRuntime that was wished last.
 ANNOTATION_REPLICAS: Final = "aixgo.dev/replicas"
-#: On a pod: written after one of its files changed, so that the kubelet refreshes its volumes at once.
+#: On a pod: written after one of its files changed, so that the kubelet refreshes its volumes at once. On a
+#: runtime's Deployment: the state of the files before it, which all of its pods have mounted, or a later one.
 ANNOTATION_SYNCED: Final = "aixgo.dev/synced"
 #: On a SessionBackend: the value "true" releases a deletion that consumers hold back.
 ANNOTATION_FORCE_DELETE: Final = "aixgo.dev/force-delete"

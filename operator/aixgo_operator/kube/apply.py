@@ -20,7 +20,7 @@ from aixgo_operator.kube.errors import ApiError, ConflictError, InvalidError, co
 from aixgo_operator.kube.resources import CLAIMS, SECRETS, resource_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from aixgo_operator.kube.client import KubeClient
     from aixgo_operator.kube.resources import Manifest, Resource
@@ -133,9 +133,12 @@ class Applier:
         *,
         keep: Iterable[ChildKey] = (),
         prune: bool = True,
+        finish: Callable[[Manifest, Manifest | None], Manifest] | None = None,
     ) -> ApplyResult:
         """Make the children of ``owner`` what ``desired`` says, and delete its other children but those in
         ``keep``.
+
+        ``finish``: completes a manifest, given the object as last seen, when what comes before it is written.
 
         Raises ApiError when a write fails; what was written before stays. One that is refused holds up no
         other: a policy on one kind must not keep a certificate from being renewed. A webhook that does not
@@ -144,6 +147,8 @@ class Applier:
         result = ApplyResult()
         unanswered: ApiError | None = None
         for manifest in sorted(desired, key=lambda item: _ORDER.get(item["kind"], 4)):
+            if finish is not None:
+                manifest = finish(manifest, self._seen(manifest))
             try:
                 await self._apply_one(owner, manifest, result)
             except ApiError as error:
@@ -212,6 +217,10 @@ class Applier:
             except ConflictError:
                 await self._look_again(observed)
                 result.waiting.append(key)
+
+    def _seen(self, manifest: Manifest) -> Manifest | None:
+        metadata = manifest["metadata"]
+        return self._children.find(resource_of(manifest), metadata["namespace"], metadata["name"])
 
     async def _look(self, body: Manifest, owner: Manifest) -> Manifest | None:
         """Return what has the name of a child; the cache hears of it if it is ours."""

@@ -40,7 +40,7 @@ from aixgo_operator.reconcile.pace import next_look
 from aixgo_operator.reconcile.referenced import secret_data
 from aixgo_operator.reconcile.refusals import tell_refusals
 from aixgo_operator.reconcile.status import condition, is_on_its_way, is_ready
-from aixgo_operator.reconcile.sync import sync_pods
+from aixgo_operator.reconcile.sync import state_of_files, sync_pods, synced, with_first_state
 from aixgo_operator.reconcile.workqueue import Requeue
 from aixgo_operator.render.manifests import render_runtime
 from aixgo_operator.render.secrets import client_secret, runtime_tls_secret, secret_copies
@@ -104,7 +104,7 @@ async def reconcile_runtime(context: Context, key: Key) -> Requeue:
             resolved = replace(resolved, certificate_digest=certificates.observation.sha256_fingerprint)
 
         rendered = render_runtime(resolved, context.settings)
-        applied = await _apply(context, manifest, resolved, snapshot, rendered, certificates)
+        applied = await _apply(context, manifest, resolved, snapshot, references, rendered, certificates)
     if applied.conflicts:
         snapshot = replace(snapshot, name_conflicts=applied.conflict_messages(runtime.namespace))
         resolved = replace(
@@ -242,13 +242,30 @@ async def _apply(
     manifest: Manifest,
     resolved: ResolvedRuntime,
     snapshot: Snapshot,
+    references: References,
     rendered: list[Manifest],
     certificates: _Certificates,
 ) -> ApplyResult:
     if resolved.held:
         return await context.applier.apply(manifest, certificates.manifests, prune=False)
     copies = secret_copies(resolved, snapshot, context.settings)
-    return await context.applier.apply(manifest, [*rendered, *certificates.manifests, *copies])
+    versions = await context.referenced.versions(references)
+
+    def finish(wanted: Manifest, observed: Manifest | None) -> Manifest:
+        if wanted["kind"] != DEPLOYMENTS.kind:
+            return wanted
+        return with_first_state(wanted, observed, lambda: _files(context, resolved, versions))
+
+    return await context.applier.apply(manifest, [*rendered, *certificates.manifests, *copies], finish=finish)
+
+
+def _files(context: Context, resolved: ResolvedRuntime, versions: list[str]) -> str:
+    """Return the state of what the pods mount; ``versions``: of what the runtime refers to."""
+    runtime = resolved.runtime
+    mounted = [(CONFIG_MAPS, naming.runtime_config_map(runtime.name))]
+    mounted += [(SECRETS, naming.runtime_tls_secret(runtime.name))]
+    mounted += [(SECRETS, copy.name) for copy in resolved.secret_copies]
+    return state_of_files(context.cache, runtime.namespace, mounted, versions)
 
 
 async def _observe(
@@ -269,11 +286,8 @@ async def _observe(
         return observation
     labelled = context.cache.pods_labelled(runtime.namespace, LABEL_RUNTIME, naming.label_value(runtime.name))
     pods = pods_of_deployment(labelled, deployment)
-    mounted = [(CONFIG_MAPS, naming.runtime_config_map(runtime.name))]
-    mounted += [(SECRETS, naming.runtime_tls_secret(runtime.name))]
-    mounted += [(SECRETS, copy.name) for copy in resolved.secret_copies]
-    versions = await context.referenced.versions(references)
-    await sync_pods(context, runtime.namespace, pods, mounted, versions)
+    files = _files(context, resolved, await context.referenced.versions(references))
+    await sync_pods(context, runtime.namespace, pods, files, synced(deployment))
     port = resolved.config.admin.port
     targets = [target for pod in pods if (target := probe_target(pod, port)) is not None]
     answers = await context.pods.probe(targets)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from aixgo_operator.api.constants import (
@@ -60,9 +60,11 @@ _TERMINATING: Final = 10.0
 _NOT_LEADING: Final = 1.0
 #: Seconds until the cluster is read again after the start: what went between the first reading and the first
 #: word of the watches is told by nobody. And seconds that this waits at most for the first look at
-#: everything.
+#: everything, and for each runtime that has just begun to start.
 _FIRST_RESYNC: Final = 15.0
 _FIRST_LOOKS: Final = 120.0
+_START: Final = timedelta(seconds=30)
+_ASK_AGAIN: Final = 1.0
 
 
 class Engine:
@@ -181,20 +183,30 @@ class Engine:
         self.queue.add(self._authority_key)
         for resource in OUR_KINDS:
             for manifest in self.cache.all_of(resource.kind):
-                after = random.uniform(0.0, spread) if spread else 0.0  # noqa: S311  jitter
-                self.queue.add(Key(*ref_of(manifest)), after=after)
+                # Those with a steady pace have had their look by then.
+                after = random.uniform(spread / 2, spread) if spread else 0.0  # noqa: S311  jitter
+                self.queue.add(Key(*ref_of(manifest)), after=after, patient=spread > 0.0)
 
     async def _resync_forever(self) -> None:
         pause = min(_FIRST_RESYNC, self._context.settings.resync_seconds)
         while True:
             await asyncio.sleep(pause)
-            # Not in the middle of a start, when the last ones have not been looked at once.
-            await self.queue.until_drained(_FIRST_LOOKS)
+            await self._until_started(_FIRST_LOOKS)
             pause = self._context.settings.resync_seconds
             try:
                 await self.resync()
             except ApiError as error:
                 log.warning("resync failed", extra={"error": str(error)})
+
+    async def _until_started(self, timeout: float) -> None:
+        """Wait for the end of a start: all were looked at, and those that begin have come to something."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout
+        while await self.queue.until_drained(end - loop.time()):
+            began = max(self._context.unsettled.values(), default=None)
+            if began is None or self._context.now() - began > _START or loop.time() > end:
+                return
+            await asyncio.sleep(_ASK_AGAIN)
 
     async def _work(self, key: Key) -> Requeue:
         try:

@@ -16,7 +16,7 @@ from aixgo_operator.reconcile.observe import (
     pods_of_stateful_set,
     restart_hash,
 )
-from aixgo_operator.reconcile.sync import sync_pods
+from aixgo_operator.reconcile.sync import state_of_files, sync_pods
 
 if TYPE_CHECKING:
     from aixgo_operator.api.v1alpha1 import SessionBackend
@@ -73,7 +73,9 @@ async def _managed_pods(
         (SECRETS, naming.redis_auth_secret(backend.name)),
         (SECRETS, naming.redis_tls_secret(backend.name)),
     ]
-    await sync_pods(context, backend.namespace, pods, mounted)
+    await sync_pods(
+        context, backend.namespace, pods, state_of_files(context.cache, backend.namespace, mounted)
+    )
     return tuple(observe_pod(pod) for pod in pods)
 
 

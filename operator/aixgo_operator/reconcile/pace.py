@@ -28,13 +28,13 @@ def next_look(
 ) -> Requeue:
     """Return when to look again: soon and then less often until it is settled, then at the steady pace.
 
-    ``due``: a time (certificate renewal) that must not be missed. Up to a fifth is added to the steady pace,
-    so that a thousand runtimes are not probed in one moment. All pauses are in seconds.
+    ``due``: a time (certificate renewal) that must not be missed. A look at the steady pace is patient: those
+    to whom something happens go first. Up to a fifth is added to that pace, so that a thousand runtimes are
+    not probed in one moment. All pauses are in seconds.
     """
     if settled:
         after = steady * (1.0 + 0.2 * jitter())
     else:
         after = min(quick * _GROWTH ** min(attempts, 20), max(LONGEST_WAIT, quick))
-    if due is not None:
-        after = min(after, max((due - now).total_seconds(), 0.0) + 0.05)
-    return Requeue(after)
+    left = float("inf") if due is None else max((due - now).total_seconds(), 0.0) + 0.05
+    return Requeue(min(after, left), patient=settled and after < left)

@@ -1,9 +1,10 @@
-"""A queue of keys to reconcile: each key once, one worker per key, back-off on failure, delays."""
+"""A queue of keys to reconcile: each key once, one worker per key, back-off on failure, delays, patience."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import random
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ BACKOFF_BASE: Final = 0.5
 BACKOFF_MAX: Final = 60.0
 #: A failed key is not tried again sooner than this, whatever events come in.
 MIN_RETRY: Final = 0.5
+#: Seconds for which a patient key lets others go before it.
+PATIENCE: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class Requeue:
     """When to look at a key again, in seconds. None: only when something happens to it."""
 
     after: float | None = None
+    #: Whether nothing will have happened to it as far as is known, so that others may go first.
+    patient: bool = False
 
 
 class QueueObserver(Protocol[K_contra]):
@@ -42,7 +47,8 @@ class WorkQueue(Generic[K]):
     """Runs ``work(key)`` for keys that were added, ``concurrency`` keys at a time.
 
     A key that is added while it waits is not added twice; one that is added while it is worked on is worked
-    on again afterwards. An exception of ``work`` puts the key back with exponential back-off and jitter. All
+    on again afterwards. A patient one lets those go first that come up to :data:`PATIENCE` seconds after it.
+    An exception of ``work`` puts the key back with exponential back-off and jitter. All
     methods have to be called from the event loop.
     """
 
@@ -53,15 +59,20 @@ class WorkQueue(Generic[K]):
         concurrency: int = 10,
         backoff_base: float = BACKOFF_BASE,
         backoff_max: float = BACKOFF_MAX,
+        patience: float = PATIENCE,
         observer: QueueObserver[K] | None = None,
     ) -> None:
         self._work = work
         self._concurrency = concurrency
         self._backoff_base = backoff_base
         self._backoff_max = backoff_max
+        self._patience = patience
         self._observer = observer
-        self._ready: asyncio.Queue[K] = asyncio.Queue()
-        self._waiting: set[K] = set()
+        #: Loop time at which a key has its turn, a number that settles ties, and the key.
+        self._ready: asyncio.PriorityQueue[tuple[float, int, K]] = asyncio.PriorityQueue()
+        self._numbers = itertools.count()
+        #: The place of each key that waits for a worker; an entry with another one was overtaken by its key.
+        self._waiting: dict[K, tuple[float, int]] = {}
         self._active: set[K] = set()
         #: Added while being worked on.
         self._again: set[K] = set()
@@ -104,7 +115,7 @@ class WorkQueue(Generic[K]):
             for number in range(self._concurrency)
         ]
 
-    def add(self, key: K, *, after: float = 0.0) -> None:
+    def add(self, key: K, *, after: float = 0.0, patient: bool = False) -> None:
         """Ask for a reconcile of ``key``, now or ``after`` seconds from now. The earliest of several requests
         counts."""
         if self._stopped:
@@ -112,14 +123,14 @@ class WorkQueue(Generic[K]):
         loop = asyncio.get_running_loop()
         due = max(loop.time() + after, self._rest_until.get(key, 0.0))
         if due > loop.time():
-            pending = self._delayed.get(key)
-            if key in self._waiting or (pending is not None and pending.when() <= due):
+            pending, known = self._delayed.get(key), self._waiting.get(key)
+            if (known is not None and known[0] <= due) or (pending is not None and pending.when() <= due):
                 return
             if pending is not None:
                 pending.cancel()
-            self._delayed[key] = loop.call_at(due, self._enqueue, key)
+            self._delayed[key] = loop.call_at(due, self._enqueue, key, patient)
         else:
-            self._enqueue(key)
+            self._enqueue(key, patient)
 
     async def stop(self, timeout: float = 5.0) -> None:
         """Take nothing new, let running reconciles end for ``timeout`` seconds, then cancel them."""
@@ -135,21 +146,26 @@ class WorkQueue(Generic[K]):
             await asyncio.gather(*self._workers, return_exceptions=True)
         self._workers = []
 
-    def _enqueue(self, key: K) -> None:
+    def _enqueue(self, key: K, patient: bool) -> None:
         handle = self._delayed.pop(key, None)
         if handle is not None:
             handle.cancel()
         if key in self._active:
             self._again.add(key)
-        elif key not in self._waiting:
-            self._waiting.add(key)
+            return
+        turn = asyncio.get_running_loop().time() + (self._patience if patient else 0.0)
+        known = self._waiting.get(key)
+        if known is None or turn < known[0]:
+            place = self._waiting[key] = (turn, next(self._numbers))
             self._drained.clear()
-            self._ready.put_nowait(key)
+            self._ready.put_nowait((*place, key))
 
     async def _run(self) -> None:
         while not self._stopped:
-            key = await self._ready.get()
-            self._waiting.discard(key)
+            *place, key = await self._ready.get()
+            if self._waiting.get(key) != tuple(place):
+                continue  # it had its turn earlier
+            del self._waiting[key]
             if not self._waiting:
                 self._drained.set()
             if self._stopped:
@@ -187,12 +203,12 @@ class WorkQueue(Generic[K]):
             self._failures.pop(key, None)
             self._rest_until.pop(key, None)
             if requeue.after is not None:
-                self._schedule(key, requeue.after)
+                self._schedule(key, requeue.after, requeue.patient)
         finally:
             if self._observer is not None:
                 self._observer.done(key, loop.time() - started, error)
 
-    def _schedule(self, key: K, after: float) -> None:
+    def _schedule(self, key: K, after: float, patient: bool = False) -> None:
         """Put a key back that is still marked as active."""
         if not self._stopped and key not in self._again:
-            self.add(key, after=max(after, 0.001))
+            self.add(key, after=max(after, 0.001), patient=patient)

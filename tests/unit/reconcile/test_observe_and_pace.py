@@ -206,3 +206,20 @@ def test_pace() -> None:
     assert after(settled=True, due=NOW + timedelta(seconds=3)) == pytest.approx(3.05)
     assert after(settled=True, due=NOW - timedelta(hours=1)) == pytest.approx(0.05)
     assert after(settled=True, due=NOW + timedelta(hours=1)) == 24.0
+
+
+@pytest.mark.parametrize(
+    ("settled", "due", "patient"),
+    [
+        (True, None, True),
+        (True, timedelta(hours=1), True),
+        (True, timedelta(seconds=3), False),
+        (False, None, False),
+    ],
+)
+def test_only_a_look_at_the_steady_pace_is_patient(
+    settled: bool, due: timedelta | None, patient: bool
+) -> None:
+    when = None if due is None else NOW + due
+    look = next_look(settled=settled, attempts=0, quick=1.0, steady=15.0, due=when, now=NOW)
+    assert look.patient is patient

@@ -26,10 +26,12 @@ class Recorder:
         self.gate.set()
         self.fail: dict[str, int] = {}
         self.after: float | None = None
+        self.order: list[str] = []
 
     async def __call__(self, key: str) -> Requeue:
         self.overlaps += key in self.running
         self.running.add(key)
+        self.order.append(key)
         self.most = max(self.most, len(self.running))
         await self.gate.wait()
         await asyncio.sleep(0)
@@ -183,3 +185,89 @@ async def test_drained_when_nobody_waits_for_a_worker(queue: WorkQueue[str], rec
     recorder.gate.set()
     assert await waiting
     assert queue.depth == 0
+
+
+@pytest.fixture
+async def one_worker(recorder: Recorder) -> AsyncIterator[Callable[[float], WorkQueue[str]]]:
+    """Make a queue with one worker and so many seconds of patience, whose worker is busy with "busy"."""
+    made: list[WorkQueue[str]] = []
+
+    def make(patience: float) -> WorkQueue[str]:
+        queue: WorkQueue[str] = WorkQueue(recorder, concurrency=1, patience=patience)
+        made.append(queue)
+        recorder.gate.clear()
+        queue.start()
+        queue.add("busy")
+        return queue
+
+    yield make
+    recorder.gate.set()
+    for queue in made:
+        await queue.stop()
+
+
+async def test_a_patient_key_lets_others_go_first(
+    one_worker: Callable[[float], WorkQueue[str]], recorder: Recorder
+) -> None:
+    queue = one_worker(60.0)
+    await recorder.until(lambda: "busy" in recorder.running)
+    queue.add("steady", patient=True)
+    queue.add("steady too", patient=True)
+    for key in ("a", "b"):
+        queue.add(key)
+    assert queue.depth == 4
+    recorder.gate.set()
+    await recorder.until(lambda: recorder.done["steady too"] == 1)
+    assert recorder.order == ["busy", "a", "b", "steady", "steady too"]
+
+
+async def test_patience_ends(one_worker: Callable[[float], WorkQueue[str]], recorder: Recorder) -> None:
+    queue = one_worker(0.0)
+    await recorder.until(lambda: "busy" in recorder.running)
+    queue.add("steady", patient=True)
+    for key in ("a", "b"):
+        queue.add(key)
+    recorder.gate.set()
+    await recorder.until(lambda: recorder.done["b"] == 1)
+    assert recorder.order == ["busy", "steady", "a", "b"]
+
+
+async def test_a_patient_key_to_which_something_happens_goes_with_the_others_and_once(
+    one_worker: Callable[[float], WorkQueue[str]], recorder: Recorder
+) -> None:
+    queue = one_worker(60.0)
+    await recorder.until(lambda: "busy" in recorder.running)
+    queue.add("steady", patient=True)
+    queue.add("other", patient=True)
+    queue.add("a")
+    queue.add("steady")
+    queue.add("steady", patient=True)
+    queue.add("b")
+    assert queue.depth == 4
+    recorder.gate.set()
+    assert await queue.until_drained(5.0)
+    await recorder.until(lambda: recorder.done["other"] == 1 and not recorder.running)
+    assert recorder.order == ["busy", "a", "steady", "b", "other"]
+
+
+async def test_a_short_delay_is_not_forgotten_for_a_patient_key(
+    one_worker: Callable[[float], WorkQueue[str]], recorder: Recorder
+) -> None:
+    queue = one_worker(60.0)
+    await recorder.until(lambda: "busy" in recorder.running)
+    queue.add("steady", patient=True)
+    queue.add("steady", after=0.001)
+    await recorder.until(lambda: not queue._delayed)
+    queue.add("a")
+    recorder.gate.set()
+    await recorder.until(lambda: recorder.done["a"] == 1)
+    assert recorder.order == ["busy", "steady", "a"]
+
+
+async def test_a_patient_key_does_not_wait_for_nobody(
+    one_worker: Callable[[float], WorkQueue[str]], recorder: Recorder
+) -> None:
+    queue = one_worker(60.0)
+    recorder.gate.set()
+    queue.add("steady", patient=True)
+    await recorder.until(lambda: recorder.done["steady"] == 1)
