@@ -6,6 +6,8 @@ SHELL := /bin/bash
 export AIXGO_DEV_CACHE ?= $(HOME)/.cache/aixgo-dev
 PY := .venv/bin/python
 CLUSTER := $(PY) -m tests.support.cluster
+# Most tests wait for something. Whole files, in the order in which they are named: the longest first.
+AT_ONCE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup demo test test-fast lint bench soak generate lock images cluster cluster-down kubeconfig \
 	prerequisites clean
@@ -23,10 +25,10 @@ demo: prerequisites ## cluster, images, chart, examples/quickstart, a conversati
 	@$(PY) -m tests.support.demo
 
 test: prerequisites ## every test, the end-to-end ones included
-	@$(PY) -m pytest tests/unit tests/integration tests/e2e
+	@$(PY) -m pytest $(AT_ONCE) tests/e2e tests/integration/operator tests/integration tests/unit
 
 test-fast: setup ## unit tests only: no root, no cluster, under a minute
-	@$(PY) -m pytest tests/unit
+	@$(PY) -m pytest $(AT_ONCE) tests/unit
 
 lint: setup ## ruff, mypy --strict, import contracts
 	@.venv/bin/ruff check .
