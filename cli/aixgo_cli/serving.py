@@ -68,7 +68,7 @@ def read(arguments: Sequence[str]) -> Options | None:
 
 
 def serve(options: Options) -> int:
-    """Serve agents until SIGTERM or SIGINT, and return the exit code.
+    """Serve agents until SIGTERM, SIGINT or SIGHUP, and return the exit code.
 
     Raises:
         CliError: a library is not installed.

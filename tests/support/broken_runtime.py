@@ -80,7 +80,7 @@ def always_serving() -> None:
 
 def hasty() -> None:
     """SIGTERM ends the process at once."""
-    main._stop_requests = _no_requests
+    main.stop_requests = _no_requests
 
 
 def _no_requests() -> Any:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -120,6 +121,23 @@ def _store_in_cluster(agent: str, options: tuple[str | None, str | None, str | N
     )
 
 
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block, as the shell counts it: the call that is running is cancelled."""
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    numbers = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)  # what is left is a word of farewell
+
+
 class Chat:
     """One conversation, from the first question to the end of the input."""
 
@@ -145,6 +163,17 @@ class Chat:
 
         Raises the last failure, when the input is no terminal: a script has to know.
         """
+        try:
+            with _ended_by_signals():
+                failure = self._talk()
+        finally:
+            with suppress(OSError):  # the terminal may be gone
+                self._say_how_to_resume()
+        if failure is not None and not self._terminal:
+            raise failure
+
+    def _talk(self) -> CliError | None:
+        """Talk until the input ends, and return the last failure."""
         failure: CliError | None = None
         if self._terminal:
             typer.echo(f"Talking with {self._question.agent}. /help shows the commands.", err=True)
@@ -161,9 +190,7 @@ class Chat:
                     break
             except KeyboardInterrupt:
                 typer.echo("\nbroken off; nothing of it is in the session", err=True)
-        self._say_how_to_resume()
-        if failure is not None and not self._terminal:
-            raise failure
+        return failure
 
     def _lines(self) -> Iterator[str]:
         if self._terminal:

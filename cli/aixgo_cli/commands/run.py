@@ -99,7 +99,7 @@ def run(
         bool, typer.Option("--check", help="Only say whether the file is good (exit 0) or not (exit 2).")
     ] = False,
 ) -> None:
-    """Run the agents of an Aixgo configuration file (YAML) until SIGTERM or Ctrl-C.
+    """Run the agents of an Aixgo configuration file (YAML) until SIGTERM, SIGHUP or Ctrl-C.
 
     API keys come from the environment: OPENAI_API_KEY, ANTHROPIC_API_KEY, XAI_API_KEY, GOOGLE_API_KEY,
     HUGGINGFACE_API_KEY; OPENAI_BASE_URL and the like say where else a provider is.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
 import sys
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,6 +30,7 @@ from aixgo.runtime import DistributedRuntime, Runtime, TLSConfig
 from aixgo.runtime.errors import AgentLoadError, ListenError
 from aixgo.runtime.pump import InputPump, needs_pump
 from aixgo.server.admin import AdminServer
+from aixgo.server.stopping import stop_requests
 from aixgo.version import version
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ def build_agents(file: ConfigFile, plan: Plan, metrics: MetricsCollector | None 
 
 
 def run(file: ConfigFile, plan: Plan, environment: Mapping[str, str], options: Options) -> int:
-    """Run the agents until SIGTERM or SIGINT. A second signal ends the process at once.
+    """Run the agents until SIGTERM, SIGINT or SIGHUP. A second one ends the process at once.
 
     Returns:
         0 after a graceful end; 1 when the start failed or messages in work had to be cut off.
@@ -114,7 +113,7 @@ async def _serve(
     options: Options,
     metrics: PrometheusMetrics,
 ) -> int:
-    stop = _stop_requests()
+    stop = stop_requests()
     process: ConfiguredRuntime | None = None
     try:
         process = ConfiguredRuntime(plan, agents, environment, options, metrics)
@@ -323,16 +322,6 @@ def _open_store(plan: Plan, environment: Mapping[str, str]) -> SessionStore | No
         raise StartError(
             "session: store redis needs the extra 'redis': pip install 'aixgo[redis]'"
         ) from error
-
-
-def _stop_requests() -> asyncio.Queue[int]:
-    """Return a queue of the requests to stop; the second one means at once."""
-    requests: asyncio.Queue[int] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        with contextlib.suppress(NotImplementedError):
-            loop.add_signal_handler(number, requests.put_nowait, int(number))
-    return requests
 
 
 def _log_death(task: asyncio.Task[None]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from aixgo.rpc.threads import let_the_loop_go_first
 from aixgo.runtime.errors import ListenError
 from aixgo.server.app import RuntimeServer
 from aixgo.server.configuration import ConfigurationError, load_configuration
+from aixgo.server.stopping import stop_requests
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -39,7 +39,7 @@ def run(
     log_level: str = "info",
     termination_log: Path = TERMINATION_LOG,
 ) -> int:
-    """Serve the runtime that ``paths`` describe until SIGTERM or SIGINT.
+    """Serve the runtime that ``paths`` describe until SIGTERM, SIGINT or SIGHUP.
 
     Args:
         paths: Where the files of the contract are.
@@ -57,7 +57,7 @@ def run(
 
 
 async def _serve(paths: RuntimePaths, host: str, termination_log: Path) -> int:
-    stop = _stop_requests()
+    stop = stop_requests()
     try:
         server = RuntimeServer(paths, load_configuration(paths.config), host)
     except (ConfigurationError, InvalidCertificateError, ValueError) as error:
@@ -82,15 +82,6 @@ async def _serve(paths: RuntimePaths, host: str, termination_log: Path) -> int:
         await server.close()
     _log.info("stopped", drained=drained)
     return OK if drained else DIRTY
-
-
-def _stop_requests() -> asyncio.Queue[signal.Signals]:
-    """Return a queue of the requests to stop; the second one means at once."""
-    requests: asyncio.Queue[signal.Signals] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, requests.put_nowait, number)
-    return requests
 
 
 def _log_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -167,6 +167,31 @@ class Terminal:
         os.close(self._terminal)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_conversation_and_leaves_nothing_of_a_call(
+    served: Served, number: signal.Signals
+) -> None:
+    terminal = Terminal(served.arguments("stream"), {"AIXGO_SESSION_STORE": served.store})
+    try:
+        terminal.wait_for("> ")
+        served.gate.touch()
+        terminal.type("one\n")
+        terminal.wait_for("first second")
+        terminal.wait_for("> ")
+        served.gate.unlink()
+        terminal.type("two\n")
+        terminal.wait_for("first")
+        terminal.process.send_signal(number)
+        terminal.wait_for("resume with: aixgo chat stream --session ")
+        session = terminal.text or ""
+        assert terminal.process.wait(60) == 128 + number
+    finally:
+        served.gate.unlink(missing_ok=True)
+        terminal.close()
+    resumed = served.chat("stream", "/history\n", "--session", session.split()[0])
+    assert resumed.stdout.splitlines() == ["user: one", "stream: first second"]
+
+
 def test_on_a_terminal_errors_and_ctrl_c_do_not_end_the_conversation(served: Served) -> None:
     terminal = Terminal(served.arguments("stream"), {"AIXGO_SESSION_STORE": served.store})
     try:

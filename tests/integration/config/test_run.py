@@ -8,6 +8,7 @@ import socket
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from tests.support.aixgo_command import aixgo
 from tests.support.model_server import ModelServer
 from tests.support.run_process import RunProcess, wait_until
@@ -211,7 +212,12 @@ def test_several_agents_of_one_role() -> None:
         assert process.stop() == 0
 
 
-def test_work_that_has_begun_ends_before_the_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "numbers",
+    [[signal.SIGTERM], [signal.SIGHUP, signal.SIGHUP]],
+    ids=["SIGTERM", "a terminal that is closed, and a shell that says so, too"],
+)
+def test_work_that_has_begun_ends_before_the_process(tmp_path: Path, numbers: list[signal.Signals]) -> None:
     gate = tmp_path / "gate"
     text = """
 agents:
@@ -228,8 +234,9 @@ agents:
             lambda: process.metric("aixgo_agent_messages_total", 'agent="slow"') >= 1,
             "a message is in work",
         )
-        process.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: process.log("stopping"), "the process is stopping")
+        for number in numbers:
+            process.process.send_signal(number)
+            wait_until(lambda: process.log("stopping"), "the process is stopping")
         assert process.get("/health/ready")[0] == 503
         assert process.process.poll() is None
         gate.touch()
