@@ -114,8 +114,11 @@ class Auditor(Background):
         kinds = [each["type"] for each in status["conditions"] if each["status"] == "True"]
         if "Reconciling" in kinds and "Stalled" in kinds:
             self._broke(item, "is reconciling and stalled")
-        if "Ready" in kinds and ("Reconciling" in kinds or "Stalled" in kinds):
-            self._broke(item, "is ready and on its way")
+        if "Ready" in kinds and "Stalled" in kinds:
+            self._broke(item, "is ready and stalled")
+        left = condition(status, "Reconciling").get("reason")
+        if "Ready" in kinds and left not in (None, "Pending"):
+            self._broke(item, f"is ready and on its way: {left}")
 
     async def _hold(self, item: Manifest, runtime: str) -> None:
         key = (item["kind"], item["metadata"]["name"])

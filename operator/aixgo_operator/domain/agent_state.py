@@ -57,11 +57,11 @@ def agent_status(
     if (outage := _partial_outage(resolved, said)) is not None:
         verdicts.append(degraded(Reason.PARTIAL_OUTAGE, outage))
     stalled = not verdicts[0].holds
-    reconciling = not ready.holds and ready.reason != Reason.SUSPENDED
+    left = None if ready.holds or ready.reason == Reason.SUSPENDED else ready
     status: dict[str, Any] = {
         "observedGeneration": agent.generation,
         "conditions": write(
-            [*verdicts, ready, *kstatus(ready, stalled, reconciling)],
+            [*verdicts, ready, *kstatus(ready, stalled=stalled, left=left)],
             generation=agent.generation,
             previous=previous,
             now=now,

@@ -17,6 +17,7 @@ from aixgo_operator.domain.conditions import (
     resolved_refs,
     true,
     unknown,
+    unwritten,
     write,
 )
 from aixgo_operator.domain.pod_trouble import slow_ends, slow_starts, troubles
@@ -80,10 +81,11 @@ def backend_status(
     if trouble is not None:
         verdicts.append(degraded(Reason.RECONCILE_ERROR, trouble))
     stalled = not verdicts[0].holds or observation.stuck
+    left = ready if not ready.holds else unwritten(observation.unwritten)
     status: dict[str, Any] = {
         "observedGeneration": backend.generation,
         "conditions": write(
-            [*verdicts, ready, *kstatus(ready, stalled, not ready.holds)],
+            [*verdicts, ready, *kstatus(ready, stalled=stalled, left=left)],
             generation=backend.generation,
             previous=previous,
             now=now,

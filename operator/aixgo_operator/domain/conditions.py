@@ -77,13 +77,25 @@ def degraded(reason: Reason, message: str) -> Verdict:
     return true(ConditionType.DEGRADED, reason, message)
 
 
-def kstatus(ready: Verdict, stalled: bool, reconciling: bool) -> list[Verdict]:
-    """Return kstatus' own conditions: Stalled needs somebody to act, Reconciling is on its way."""
+def kstatus(ready: Verdict, *, stalled: bool, left: Verdict | None) -> list[Verdict]:
+    """Return kstatus' own conditions: Stalled needs somebody to act, Reconciling is on its way.
+
+    ``left``: what is still to come, if anything is. That may be so although the object is Ready: who waits
+    for it, waits for all that its spec asks for.
+    """
     if stalled:
         return [true(ConditionType.STALLED, ready.reason, ready.message)]
-    if reconciling:
-        return [true(ConditionType.RECONCILING, ready.reason, ready.message)]
+    if left is not None:
+        return [true(ConditionType.RECONCILING, left.reason, left.message)]
     return []
+
+
+def unwritten(objects: Sequence[str]) -> Verdict | None:
+    """Return what is still to come of an object whose children could not all be written yet."""
+    if not objects:
+        return None
+    text = f"waits until it can write {', '.join(objects)}: it is being deleted, or somebody changes it back"
+    return false(ConditionType.READY, Reason.PENDING, text)
 
 
 def write(

@@ -107,6 +107,8 @@ class RuntimeObservation:
     reconcile_error: str | None = None
     #: The error does not pass by itself: somebody has to change something.
     stuck: bool = False
+    #: Kind and name of objects that are to be written as soon as something is out of the way.
+    unwritten: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,3 +160,4 @@ class BackendObservation:
     #: As of a runtime.
     reconcile_error: str | None = None
     stuck: bool = False
+    unwritten: tuple[str, ...] = ()

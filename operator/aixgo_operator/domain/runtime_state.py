@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from aixgo_operator.api.constants import ConditionType, Reason
-from aixgo_operator.domain.conditions import Verdict, false, from_problems, true, unknown
+from aixgo_operator.domain.conditions import Verdict, false, from_problems, true, unknown, unwritten
 from aixgo_operator.domain.pod_trouble import slow_ends, slow_starts, trouble, troubles
 
 if TYPE_CHECKING:
@@ -172,6 +172,39 @@ def progressing(resolved: ResolvedRuntime, observation: RuntimeObservation, now:
         text = f"{_count(ready, deployment)} of the newest kind serve"
         return true(PROGRESSING, Reason.ROLLING, _joined(text, detail))
     return _configured(resolved, observation, deployment)
+
+
+def still_to_come(
+    resolved: ResolvedRuntime,
+    observation: RuntimeObservation,
+    ready: Verdict,
+    progress: Verdict,
+    now: datetime,
+) -> Verdict | None:
+    """Return what a tool has to wait for that waits for the runtime (kstatus), if anything.
+
+    A runtime that answers calls is Ready while replicas that are wanted besides are on their way; to whoever
+    applied their number it is not done yet.
+    """
+    if not ready.holds:
+        if ready.reason is not Reason.SUSPENDED:
+            return ready
+        return None if progress.reason is Reason.ROLLOUT_COMPLETE else progress
+    if (waiting := unwritten(observation.unwritten)) is not None:
+        return waiting
+    deployment = observation.deployment
+    if deployment is None:
+        return None
+    serving = len(replicas(observation))
+    there = sum(pod.alive for pod in observation.pods)
+    if serving < deployment.desired:
+        detail = troubles(observation.pods) or slow_starts(observation.pods, now)
+        text = _joined(f"{_count(serving, deployment)} serve", detail)
+        return false(ConditionType.READY, Reason.PENDING, text)
+    if there > deployment.desired:
+        text = f"{there - deployment.desired} of {there} replicas are to be stopped"
+        return false(ConditionType.READY, Reason.PENDING, text)
+    return None
 
 
 def nobody_to_call(resolved: ResolvedRuntime, observation: RuntimeObservation) -> Verdict | None:

@@ -59,12 +59,12 @@ def runtime_status(
     elif (outage := runtime_state.partial_outage(resolved, observation)) is not None:
         verdicts.append(degraded(Reason.PARTIAL_OUTAGE, outage))
     stalled = not verdicts[0].holds or observation.stuck or ready.reason == Reason.PROGRESS_DEADLINE_EXCEEDED
-    reconciling = not ready.holds and ready.reason != Reason.SUSPENDED
+    left = runtime_state.still_to_come(resolved, observation, ready, verdicts[4], now)
     generation = resolved.runtime.generation
     status: Status = {
         "observedGeneration": generation,
         "conditions": write(
-            [*verdicts, ready, *kstatus(ready, stalled, reconciling)],
+            [*verdicts, ready, *kstatus(ready, stalled=stalled, left=left)],
             generation=generation,
             previous=previous,
             now=now,
@@ -94,7 +94,7 @@ def invalid_status(generation: int, message: str, *, previous: Mapping[str, Any]
     """
     refused = false(ConditionType.ACCEPTED, Reason.INVALID_SPEC, message)
     ready = false(ConditionType.READY, Reason.INVALID_SPEC, message)
-    verdicts = [refused, ready, *kstatus(ready, stalled=True, reconciling=False)]
+    verdicts = [refused, ready, *kstatus(ready, stalled=True, left=None)]
     kept = {key: value for key, value in previous.items() if key not in ("conditions", "observedGeneration")}
     return {
         **kept,

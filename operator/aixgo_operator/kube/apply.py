@@ -94,6 +94,11 @@ class ApplyResult:
         return any(isinstance(error, InvalidError) for error in self.refused)
 
     @property
+    def unwritten(self) -> tuple[str, ...]:
+        """Kind and name of what is waiting, sorted."""
+        return tuple(sorted(f"{key.kind} {key.name}" for key in self.waiting))
+
+    @property
     def changed(self) -> bool:
         """Whether anything was written."""
         return bool(self.written or self.deleted)

@@ -114,6 +114,8 @@ async def reconcile_runtime(context: Context, key: Key) -> Requeue:
 
     observation = await _observe(context, resolved, references, rendered, certificates)
     await tell_refusals(context, resolved, observation)
+    if applied.waiting:
+        observation = replace(observation, unwritten=applied.unwritten)
     if applied.refused:
         observation = replace(
             observation, reconcile_error=describe(*applied.refused), stuck=applied.refused_for_good

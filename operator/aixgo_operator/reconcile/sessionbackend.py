@@ -106,6 +106,8 @@ async def reconcile_backend(context: Context, key: Key) -> Requeue:
         snapshot = replace(await context.collector.backend(backend), name_conflicts=snapshot.name_conflicts)
 
     observation = await observe_backend(context, resolved, snapshot, rendered)
+    if applied.waiting:
+        observation = replace(observation, unwritten=applied.unwritten)
     if applied.refused:
         observation = replace(
             observation, reconcile_error=describe(*applied.refused), stuck=applied.refused_for_good

@@ -115,6 +115,21 @@ async def test_nothing_counts_as_done_before_it_is(plane: ControlPlane, cluster:
         await cluster.until_condition(AGENT_RUNTIMES, namespace, "runtime", "Ready", "False", "Rolling")
         operator.kubelet.hold.clear()
         await ready()
+        # One that serves goes on being Ready; who asked for two waits for the second.
+        operator.kubelet.hold.add("runtime-")
+        second = {"sessionBackendRef": {"name": "sessions"}, "image": "example.org/runtime:2", "replicas": 2}
+        await cluster.apply(m.runtime(namespace, **second))
+        told = await cluster.until_condition(
+            AGENT_RUNTIMES, namespace, "runtime", "Reconciling", "True", "Pending"
+        )
+        assert told["message"].startswith("1 of 2 replicas serve")
+        await ready()
+        operator.kubelet.hold.clear()
+
+        async def done() -> bool:
+            return not await cluster.condition(AGENT_RUNTIMES, namespace, "runtime", "Reconciling")
+
+        await support.until(done, "the second replica serves")
 
     def history(plural: str) -> list[dict[str, Any]]:
         path = f"/apis/aixgo.dev/v1alpha1/namespaces/{namespace}/{plural}"
@@ -122,8 +137,8 @@ async def test_nothing_counts_as_done_before_it_is(plane: ControlPlane, cluster:
         lines = plane.kubectl("get", "--raw", f"{path}?{query}").splitlines()
         return [json.loads(line)["object"] for line in lines]
 
-    for resource in (AGENT_RUNTIMES, AGENTS):
+    for resource, times in ((AGENT_RUNTIMES, 3), (AGENTS, 2)):
         seen = await asyncio.to_thread(history, resource.plural)
-        assert verdicts(seen) == [IN_PROGRESS, CURRENT, IN_PROGRESS, CURRENT], resource.kind
+        assert verdicts(seen) == [IN_PROGRESS, CURRENT] * times, resource.kind
     seen = await asyncio.to_thread(history, SESSION_BACKENDS.plural)
     assert verdicts(seen) == [IN_PROGRESS, CURRENT]
