@@ -63,7 +63,8 @@ def conformance(
 ) -> None:
     """Check a runtime against the runtime contract, statement by statement.
 
-    Exits with 1 if it breaks one. What cannot be seen from here is listed as not checked, with the reason.
+    Exits with 1 if it breaks one, and with 4 if it is not there. What cannot be seen from here is listed as
+    not checked, with the reason.
     """
     if (command is None) == (target is None and admin is None):
         raise CliError(
@@ -129,7 +130,9 @@ async def _of_target(
     from aixgo_cli.credentials import from_directory
 
     identity = from_directory(tls_dir) if tls_dir is not None else None
-    return await _run(checks, Subject(target, admin.rstrip("/"), identity, server_name, agent))
+    subject = Subject(target, admin.rstrip("/"), identity, server_name, agent)
+    await subject.reach()
+    return await _run(checks, subject)
 
 
 async def _run(checks: list[Check], subject: Subject) -> list[Result]:

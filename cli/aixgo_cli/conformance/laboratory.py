@@ -90,8 +90,11 @@ class Laboratory:
             command: Starts the runtime; ``{dir}`` stands for the folder. No shell sees it.
             directory: An empty folder.
             model: Answers for the agents' model.
+
+        Raises:
+            CliError: the command cannot be read.
         """
-        self._command = shlex.split(command)
+        self._command = _split(command)
         self.paths = RuntimePaths.under(directory)
         self._directory = directory
         self.model = model
@@ -264,3 +267,18 @@ def _free_ports(count: int) -> list[int]:
     for probe in probes:
         probe.close()
     return ports
+
+
+def _split(command: str) -> list[str]:
+    try:
+        arguments = shlex.split(command)
+    except ValueError:
+        arguments = []
+    if not arguments:
+        raise CliError(
+            f"{command!r} cannot be read as a command",
+            where="--exec",
+            then="quote it as for a shell",
+            code=ExitCode.USAGE,
+        )
+    return arguments

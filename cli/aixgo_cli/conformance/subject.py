@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import grpc
@@ -16,6 +18,7 @@ from aixgo.contract import Statusz
 from aixgo.rpc import agent_service_pb2 as pb
 from aixgo.rpc import agent_service_pb2_grpc as pb_grpc
 from aixgo_cli.conformance.check import NotCheckableError, ViolationError, require
+from aixgo_cli.errors import CliError, ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 #: How long one call or request may take, in seconds.
 CALL_SECONDS = 20.0
+#: How long a connection may take, in seconds.
+CONNECT_SECONDS = 10.0
 #: Seconds between two looks at something that is to change.
 POLL_SECONDS = 0.05
 
@@ -40,6 +45,15 @@ class Subject:
     #: The agent that may be called; None: none, since a call may cost money.
     agent: str | None = None
     laboratory: Laboratory | None = None
+
+    async def reach(self) -> None:
+        """Connect to both ports: what is not there breaks no statement.
+
+        Raises:
+            CliError: an address is none, or nothing listens there.
+        """
+        await _connect("--target", "HOST:PORT", f"grpc://{self.target}", {"grpc": None})
+        await _connect("--admin", "a URL with http", self.admin, {"http": 80, "https": 443})
 
     @asynccontextmanager
     async def channel(
@@ -157,3 +171,27 @@ def text_of(message: pb.Message) -> str:
     """Return the text of an answer."""
     payload = json.loads(message.payload)
     return str(payload.get("text", "")) if isinstance(payload, dict) else str(payload)
+
+
+async def _connect(option: str, form: str, url: str, ports: dict[str, int | None]) -> None:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or ports[parts.scheme]
+    except (ValueError, KeyError):
+        host = port = None
+    if host is None or port is None:
+        then = "see aixgo conformance --help"
+        raise CliError(f"it has to be {form}", where=option, then=then, code=ExitCode.USAGE)
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            _, writer = await asyncio.open_connection(host, port)
+    except OSError as error:  # TimeoutError, too
+        known = error.errno is not None and error.errno > 0
+        why = os.strerror(error.errno or 0) if known else "there is no such host, or it does not answer"
+        raise CliError(
+            f"cannot connect to {host}:{port}: {why}",
+            where=option,
+            then="start the runtime, and wait until it is ready",
+            code=ExitCode.NOT_READY,
+        ) from error
+    writer.close()

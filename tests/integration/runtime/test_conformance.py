@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -118,3 +119,23 @@ def test_wrong_usage_is_told() -> None:
     assert (missing.code, "cannot run" in missing.stderr) == (2, True)
     early = aixgo("conformance", "--exec", f"{sys.executable} -c 'import sys; sys.exit(3)'")
     assert (early.code, "exit code 3" in early.stderr) == (4, True)
+    for unreadable in ("aixgo 'serve", " "):
+        unread = aixgo("conformance", "--exec", unreadable)
+        assert (unread.code, "cannot be read as a command" in unread.stderr) == (2, True)
+
+
+def test_a_runtime_that_is_not_there_breaks_nothing() -> None:
+    with socket.socket() as taken, socket.socket() as free:
+        for each in (taken, free):
+            each.bind(("127.0.0.1", 0))
+        taken.listen()
+        here, nowhere = (f"127.0.0.1:{each.getsockname()[1]}" for each in (taken, free))
+        for target, admin, code in (
+            (nowhere, f"http://{here}", 4),
+            (here, f"http://{nowhere}", 4),
+            (here, nowhere, 2),
+            ("a:b", f"http://{here}", 2),
+            (f"http://{here}", f"http://{here}", 2),
+        ):
+            result = aixgo("conformance", "--target", target, "--admin", admin, "-o", "json")
+            assert (result.code, result.stdout) == (code, ""), (target, admin, result)
