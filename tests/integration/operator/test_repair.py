@@ -186,8 +186,12 @@ async def test_changes_of_content_reach_pods_without_a_restart(
     model = {"provider": "openai", "name": "small", "baseURL": "http://model/v1", "apiKeySecretRef": key}
     async with support.running(plane, cluster, support.settings(namespace, (namespace,))) as operator:
         await cluster.apply(m.secret(namespace, "model", token="one"))
-        await cluster.apply(m.runtime(namespace))
         await cluster.apply(m.agent(namespace, model=model))
+        # So that the runtime's first configuration has it.
+        await cluster.until_condition(
+            AGENTS, namespace, "assistant", "ResolvedRefs", "False", "RuntimeNotFound"
+        )
+        await cluster.apply(m.runtime(namespace))
         await cluster.until_condition(AGENTS, namespace, "assistant", "Ready", "True")
         await operator.quiet()
 
@@ -216,6 +220,16 @@ async def test_changes_of_content_reach_pods_without_a_restart(
             return bool(status["observedGeneration"] == 2 == ready["observedGeneration"] and is_ready(status))
 
         await support.until(loaded, "the agent is ready with its new prompt")
+
+        # A later pod, too: its Deployment was there before the changes.
+        await cluster.patch(AGENT_RUNTIMES, namespace, "runtime", {"spec": {"replicas": 2}})
+
+        async def told() -> bool:
+            pods = await cluster.client.list_objects(PODS, namespace)
+            words = [each["metadata"].get("annotations", {}).get("aixgo.dev/synced") for each in pods]
+            return len(words) == 2 and None not in words and len(set(words)) == 1
+
+        await support.until(told, "both pods are told of the same state")
 
 
 async def test_a_backend_in_use_is_not_deleted(plane: ControlPlane, cluster: support.Cluster) -> None:

@@ -182,6 +182,24 @@ async def test_a_child_of_an_earlier_owner_of_the_name_is_waited_for(
     assert not result.conflicts
 
 
+async def test_a_manifest_is_completed_when_what_comes_before_it_is_written(
+    applier: Applier, client: Client, cache: Cache
+) -> None:
+    seen: list[tuple[str, Manifest | None, bool]] = []
+
+    def finish(wanted: Manifest, observed: Manifest | None) -> Manifest:
+        seen.append((wanted["kind"], observed, cache.find(CONFIG_MAPS, "n", "c") is not None))
+        return wanted if wanted["kind"] == "ConfigMap" else wanted | {"spec": {"replicas": 3}}
+
+    wanted = [child("d", "Deployment", spec={}) | {"apiVersion": "apps/v1"}, child("c")]
+    await applier.apply(OWNER, wanted, finish=finish)
+    assert seen == [("ConfigMap", None, False), ("Deployment", None, True)]
+    assert client.objects["Deployment", "d"]["spec"] == {"replicas": 3}
+    await applier.apply(OWNER, wanted, finish=finish)
+    assert [observed is not None for _, observed, _ in seen[2:]] == [True, True]
+    assert client.calls == ["apply c", "apply d"], "what was completed is compared"
+
+
 async def test_prunes_what_is_owned_and_not_wanted(applier: Applier, client: Client, cache: Cache) -> None:
     await applier.apply(OWNER, [child("a", data={}), child("b", data={})])
     bystander = child("other", data={})
