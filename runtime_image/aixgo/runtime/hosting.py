@@ -34,6 +34,7 @@ class RunningAgent:
         self._task: asyncio.Task[BaseException | None] | None = None
         #: What ended the agent's task, by its type; None if nothing did.
         self.failure: str | None = None
+        self._started = False
 
     def _equip(self, mailbox: Mailbox | None) -> None:
         """Give the agent its channels and its memory, if it wants them."""
@@ -87,6 +88,7 @@ class RunningAgent:
             raise
         if task.done() and (failure := task.result()) is not None:
             raise failure
+        self._started = True
 
     async def _work(self) -> BaseException | None:
         # An exit that left a task would end the whole process.
@@ -101,6 +103,8 @@ class RunningAgent:
     def _ended(self, task: asyncio.Task[BaseException | None]) -> None:
         error = None if task.cancelled() else task.exception() or task.result()
         self.failure = None if error is None else type(error).__name__
+        if error is not None and self._started:  # else whoever starts it hears of it
+            _log.error("agent ended", agent=self.name, error=self.failure, exc_info=error)
 
     @property
     def why_not_ready(self) -> str | None:

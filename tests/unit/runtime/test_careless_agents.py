@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+import structlog
 
 from aixgo import Message, Runtime
 from aixgo.agents.custom import load_custom
@@ -124,6 +125,34 @@ async def test_streams_end_with_the_failure_and_parts_may_be_what_answers_may_be
         with pytest.raises(AgentFailedError):
             await anext(parts)
         assert [text_of(part) async for part in runtime.call_stream("well", QUESTION)] == ["one ", "two"]
+
+
+class Dying(Careless):
+    """Works for a while after it was ready, then raises."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__("", error)
+        self.die = asyncio.Event()
+
+    async def start(self) -> None:
+        await self.die.wait()
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [ValueError("why"), SystemExit(3)], ids=lambda error: type(error).__name__)
+async def test_an_agent_that_ends_by_itself_is_not_ready_and_the_log_says_why(error: BaseException) -> None:
+    agent = Dying(error)
+    with structlog.testing.capture_logs() as log:
+        async with Runtime() as runtime:
+            runtime.register(agent)
+            await runtime.call("careless", QUESTION)
+            agent.die.set()
+            while runtime.why_not_ready("careless") is None:  # noqa: ASYNC110 - a turn of the event loop
+                await asyncio.sleep(0)
+            with pytest.raises(AgentNotReadyError, match=f"the agent ended with {type(error).__name__}"):
+                await runtime.call("careless", QUESTION)
+    (line,) = [line for line in log if line["event"] == "agent ended"]
+    assert (line["agent"], line["error"], line["exc_info"]) == ("careless", type(error).__name__, error)
 
 
 async def test_a_start_that_waits_in_vain_is_no_start_that_takes_too_long() -> None:
