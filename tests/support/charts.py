@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tests.support.cluster.control_plane import ControlPlane
 
 CHARTS = Path(__file__).resolve().parents[2] / "charts"
+#: The values, with their defaults, of the first version of the operator's chart.
+FIRST_VALUES = Path(__file__).resolve().parents[1] / "data" / "charts" / "first-values.yaml"
 NAMESPACE = "aixgo-system"
 NAMESPACED = ("--set", "watchNamespaces={team-a,team-b}")
 #: Everything that can be set, set to something else than its default.

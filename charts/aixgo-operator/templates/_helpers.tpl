@@ -1,3 +1,18 @@
+{{/*
+Values that came after the first version of the chart, with their defaults: `helm upgrade --reuse-values` takes the values of
+the release that is there in place of those of this chart, and then has none of them. Every template that uses one begins
+with this.
+*/}}
+{{- define "aixgo-operator.newer" -}}
+{{- $newer := dict
+  "certificates" (dict "rotationOverlapSeconds" 28800)
+  "networkPolicy" (dict "enabled" true)
+  "redisOperator" (dict "enabled" true)
+  "uninstallHook" (dict "enabled" true "waitSeconds" 60)
+-}}
+{{- $_ := set . "Values" (mergeOverwrite $newer (deepCopy .Values)) -}}
+{{- end -}}
+
 {{- define "aixgo-operator.fullname" -}}
 {{- /* Not the name of the release: there is one operator in a namespace, and its Lease and authority have fixed names. */ -}}
 {{- default "aixgo-operator" .Values.fullnameOverride -}}

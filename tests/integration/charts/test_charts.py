@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import yaml
 from tests.support.charts import (
     CHARTS,
     EVERYTHING,
+    FIRST_VALUES,
     NAMESPACE,
     Helm,
     as_list,
@@ -156,6 +159,18 @@ def test_every_value_is_documented_and_has_a_schema(chart: str) -> None:
     assert silent == []
     schema = json.loads((CHARTS / chart / "values.schema.json").read_text())
     assert set(yaml.safe_load("\n".join(lines))) == set(schema["properties"]) - {"global"}
+
+
+def test_values_of_the_first_version_are_enough(helm: Helm, tmp_path: Path) -> None:
+    """``helm upgrade --reuse-values`` puts them in place of today's: what came later has its default."""
+    older = tmp_path / "aixgo-operator"
+    shutil.copytree(CHARTS / "aixgo-operator", older)
+    now = yaml.safe_load((older / "values.yaml").read_text())
+    shutil.copy(FIRST_VALUES, older / "values.yaml")
+    first = yaml.safe_load(FIRST_VALUES.read_text())
+    assert {"uninstallHook", "redisOperator", "networkPolicy"} <= set(now) - set(first)
+    rendered = helm("template", "aixgo-operator", str(older), "--namespace", NAMESPACE)
+    assert [document for document in yaml.safe_load_all(rendered) if document] == helm.template()
 
 
 def test_further_settings_are_those_without_a_value_of_their_own(helm: Helm) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-from tests.support.charts import CHARTS, NAMESPACE, NAMESPACED, Helm
+import yaml
+from tests.support.charts import CHARTS, FIRST_VALUES, NAMESPACE, NAMESPACED, Helm
 from tests.support.crds import wait_for_crds
 from tests.support.hook_pods import uninstall
 from tests.support.waiting import wait_until
 
 from aixgo_operator.api.constants import CA_SECRET_NAME, FINALIZER_SESSION_PROTECTION, LEASE_NAME
+from aixgo_operator.domain.settings import OperatorSettings
 
 pytestmark = pytest.mark.apiserver
 
@@ -69,6 +72,22 @@ class TestReleases:
         assert left() == [f"secret/{CA_SECRET_NAME}"]
         # It was no authority: nothing that an operator could go on with.
         helm.plane.kubectl("--namespace", NAMESPACE, "delete", "secret", CA_SECRET_NAME)
+
+    def test_an_upgrade_may_keep_the_values_of_an_older_version(self, helm: Helm, tmp_path: Path) -> None:
+        chart = tmp_path / "aixgo-operator"
+        shutil.copytree(CHARTS / "aixgo-operator", chart)
+        shutil.copy(FIRST_VALUES, chart / "values.yaml")
+        install = ("upgrade", "--install", "aixgo-operator", "--namespace", NAMESPACE, "--no-hooks")
+        helm(*install, str(chart), "--set", "replicas=1", "--set", "certificates.redisDurationSeconds=3600")
+        helm(*install, str(CHARTS / "aixgo-operator"), "--reuse-values", "--set", "replicas=3")
+        get = ("--namespace", NAMESPACE, "get")
+        assert helm.plane.kubectl(*get, "deploy", "-o", "jsonpath={.items[*].spec.replicas}") == "3"
+        text = helm.plane.kubectl(*get, "cm", "aixgo-operator", "-o", r"jsonpath={.data.settings\.yaml}")
+        settings = OperatorSettings.model_validate(yaml.safe_load(text))
+        assert settings.redis_certificate_duration_seconds == 3600
+        assert settings.ca_rotation_overlap_seconds == 28800, "not 0: clients would miss their new Secret"
+        assert "networkpolicy" in helm.plane.kubectl(*get, "networkpolicy", "-o", "name")
+        helm("uninstall", "aixgo-operator", "--namespace", NAMESPACE, "--no-hooks")
 
     def test_notes_name_what_is_left_and_what_holds(self, helm: Helm) -> None:
         chart = str(CHARTS / "aixgo-operator")
