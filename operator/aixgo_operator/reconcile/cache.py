@@ -111,7 +111,7 @@ class Cache:
         """Remember an object; return whether it is newer than what was known."""
         ref = ref_of(manifest)
         known = self._objects.get(ref)
-        if known is not None and not _newer(manifest, known):
+        if known is not None and not newer(manifest, known):
             return False
         if (_version(manifest) or 0) <= self._gone.get(manifest["metadata"].get("uid", ""), -1):
             return False
@@ -286,7 +286,7 @@ class Cache:
         self._mentions.set(ref, secrets | {("ConfigMap", *key) for key in mentioned.config_maps})
 
 
-def _newer(candidate: Manifest, known: Manifest) -> bool:
+def newer(candidate: Manifest, known: Manifest) -> bool:
     """Whether ``candidate`` is another or a later state. Versions are numbers that grow (guaranteed since
     1.35)."""
     old, new = _version(known), _version(candidate)

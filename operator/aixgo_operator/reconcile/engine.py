@@ -144,7 +144,10 @@ class Engine:
             kind, namespace, name = ref_of(manifest)
             if event is None and self._context.referenced.holds(manifest):
                 return  # listed when the watch began, after it had been read for those who refer to it
-            self._context.referenced.forget(kind, namespace, name)
+            if deleted:
+                self._context.referenced.forget(kind, namespace, name)
+            else:
+                self._context.referenced.take(manifest)
             if (kind, namespace, name) == (SECRETS.kind, *self._authority_key[1:]):
                 self.queue.add(self._authority_key)
             labels = manifest["metadata"].get("labels") or {}

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from aixgo_operator.domain.snapshot import ConfigMapView, SecretView
 from aixgo_operator.kube.resources import CONFIG_MAPS, SECRETS
-from aixgo_operator.reconcile.cache import ref_of
+from aixgo_operator.kube.slim import slim
+from aixgo_operator.reconcile.cache import newer, ref_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class ReferencedObjects:
-    """Reads through to the API server and remembers, until :meth:`forget` says that an object changed.
+    """Reads through to the API server and remembers, until a watch tells of another state.
 
-    Only objects that something refers to are ever held; the watch over all Secrets passes by.
+    Only objects that something refers to are ever held; what the watches tell of all others passes by.
     """
 
     def __init__(self, client: KubeClient, cache: Cache, namespaces: Iterable[str] = ()) -> None:
@@ -34,6 +35,17 @@ class ReferencedObjects:
         self._held: dict[tuple[str, str, str], Manifest | None] = {}
         #: The reads under way; a change takes its object out, so that the older answer is not kept.
         self._reading: dict[tuple[str, str, str], object] = {}
+
+    def take(self, manifest: Manifest) -> None:
+        """Remember what a watch tells of an object that somebody refers to, if nothing newer is known."""
+        where = ref_of(manifest)
+        known = self._held.get(where)
+        if known is not None and not newer(manifest, known):
+            return
+        being_read = where in self._reading  # which may give a later or an earlier state
+        self.forget(*where)
+        if not being_read and self._cache.mentioning(where[0], where[1:]):
+            self._held[where] = slim(manifest)
 
     def forget(self, kind: str, namespace: str, name: str) -> None:
         """Drop what is remembered of an object: it was created, changed or deleted."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.support import manifests as m
 
 from aixgo_operator.kube.resources import SECRETS, Resource
 from aixgo_operator.reconcile.cache import Cache
@@ -75,6 +76,57 @@ async def test_of_two_reads_at_once_the_later_is_kept() -> None:
     await client.asked.wait()
     client.answer.set()
     await asyncio.gather(first, second)
+    await objects.read(SECRETS, ("n", "a"))
+    assert client.reads == 2
+
+
+def secret(version: int, name: str = "a") -> dict[str, Any]:
+    """Return a Secret as a watch tells of it."""
+    metadata = {"namespace": "n", "name": name, "uid": "u", "resourceVersion": str(version)}
+    metadata["managedFields"] = "long"
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {}}
+
+
+def referring(name: str = "a") -> Cache:
+    """Return a cache with an Agent that refers to Secret n/a."""
+    cache = Cache()
+    key = {"name": name, "key": "token"}
+    agent = m.agent("n", model={"provider": "openai", "name": "s", "apiKeySecretRef": key})
+    agent["metadata"] |= {"uid": "agent", "resourceVersion": "1"}
+    cache.put(agent)
+    return cache
+
+
+async def test_what_a_watch_tells_is_not_read() -> None:
+    client = Client()
+    objects = ReferencedObjects(client, referring())  # type: ignore[arg-type]
+    for version, known in ((2, 2), (3, 3), (2, 3)):
+        objects.take(secret(version))
+        found = await objects.read(SECRETS, ("n", "a"))
+        assert found is not None
+        assert found["metadata"]["resourceVersion"] == str(known)
+        assert "managedFields" not in found["metadata"]
+    assert client.reads == 0
+
+
+async def test_what_nobody_refers_to_is_not_kept() -> None:
+    client = Client()
+    client.answer.set()
+    objects = ReferencedObjects(client, referring("b"))  # type: ignore[arg-type]
+    objects.take(secret(2))
+    assert not objects.holds(secret(2))
+    await objects.read(SECRETS, ("n", "a"))
+    assert client.reads == 1
+
+
+async def test_neither_an_answer_nor_an_event_is_kept_when_they_overtake_each_other() -> None:
+    client = Client()
+    objects = ReferencedObjects(client, referring())  # type: ignore[arg-type]
+    reading = asyncio.create_task(objects.read(SECRETS, ("n", "a")))
+    await client.asked.wait()
+    objects.take(secret(2))
+    client.answer.set()
+    await reading
     await objects.read(SECRETS, ("n", "a"))
     assert client.reads == 2
 
