@@ -56,6 +56,25 @@ def test_times_are_written_in_utc() -> None:
     assert formats.format_time(moment) == "2026-02-07T16:00:00Z"
 
 
+class _Clock(datetime):
+    """What tests put in the place of the clock."""
+
+
+def test_moments_of_derived_classes_are_written_as_plain_ones() -> None:
+    for micros in (0, 500_000, 1):
+        plain = datetime(2026, 2, 8, 1, 2, 3, micros, UTC)
+        derived = _Clock(2026, 2, 8, 1, 2, 3, micros, UTC)
+        assert formats.format_time(derived) == formats.format_time(plain)
+
+
+@given(IDS, st.one_of(st.just(""), IDS), st.text(st.characters(exclude_categories=("Cs",))))
+def test_the_line_of_a_message_is_that_of_any_entry(entry_id: str, parent_id: str, payload: str) -> None:
+    message = Message("m", "user", payload, "", {"k": payload})
+    line, digest = formats.message_entry(entry_id, parent_id, "t", message)
+    assert line == formats.encode_entry(entry_id, parent_id, "t", formats.MESSAGE, message.to_dict())
+    assert digest == formats.content_digest(line, parent_id)
+
+
 @given(IDS, IDS, st.text(st.characters(exclude_categories=("Cs",))))
 def test_an_entry_is_one_line_with_the_keys_of_go(entry_id: str, parent_id: str, payload: str) -> None:
     message = Message("m", "user", payload, "", {"k": payload})
