@@ -8,7 +8,6 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from tests.support import manifests
@@ -23,7 +22,6 @@ PATIENCE = 300.0
 NAME = "talking"
 
 
-@pytest.mark.timeout(480)
 def test_a_change_of_the_authority_is_not_noticed_by_any_call(workload: Workload) -> None:
     """Asked for by annotation. Client, runtime and Redis each hold certificates of it, and trust it."""
     workload.apply(

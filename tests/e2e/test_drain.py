@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 from tests.support.workload import disruptions
 from tests.support.workload.disruptions import EVICTED, ROLLED, SCALED
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 SECONDS = 20.0
 
 
-@pytest.mark.timeout(420)
 def test_calls_outlive_a_rolling_update_an_eviction_and_a_scale_down(workload: Workload) -> None:
     disruptions.create(workload)
     sets = {pod["metadata"]["name"] for pod in workload.list("replicasets", ROLLED)}

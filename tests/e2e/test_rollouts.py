@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ BROKEN: dict[str, tuple[dict[str, Any], list[str]]] = {
 }
 
 
-@pytest.mark.timeout(420)
 def test_a_rollout_that_cannot_succeed_ends_with_a_verdict_while_the_old_pods_serve(
     workload: Workload,
 ) -> None:
@@ -65,7 +63,6 @@ def test_a_rollout_that_cannot_succeed_ends_with_a_verdict_while_the_old_pods_se
     assert account["failed"] == 0, account["failures"]
 
 
-@pytest.mark.timeout(300)
 def test_what_reloads_restarts_nothing_and_what_restarts_rolls_once(workload: Workload) -> None:
     name, target = "steady", "agentruntime/steady"
     wanted = workload.runtime(name, replicas=2)

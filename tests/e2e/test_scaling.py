@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from tests.support import manifests
 from tests.support.demo import steps
 from tests.support.waiting import wait_until
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from tests.support.workload.workload import Workload
 
 
-@pytest.mark.timeout(420)
 def test_an_autoscaler_is_not_fought_and_suspending_keeps_sessions(workload: Workload) -> None:
     """The real HorizontalPodAutoscaler controller scales the AgentRuntime.
 
@@ -73,7 +71,6 @@ def test_an_autoscaler_is_not_fought_and_suspending_keeps_sessions(workload: Wor
     assert say(workload, name, session) == (session, "2")
 
 
-@pytest.mark.timeout(300)
 def test_kubectl_scale_of_either_object_is_obeyed_and_kept(workload: Workload) -> None:
     ours, theirs = "ours", "theirs"
     for name in (ours, theirs):

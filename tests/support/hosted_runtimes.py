@@ -82,6 +82,8 @@ class HostingKubelet(Kubelet):
         #: Runtimes whose pods are shown as not Ready, and those whose files come so many seconds late.
         self.unready: set[str] = set()
         self.late: dict[str, float] = {}
+        #: How often every pod has been looked at.
+        self.rounds = 0
         self._http: aiohttp.ClientSession | None = None
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -107,6 +109,11 @@ class HostingKubelet(Kubelet):
         for pod in self.pods.values():
             pod.rest_until, pod.failures = 0.0, 0
 
+    def starting(self) -> bool:
+        """Whether an agent of any pod is still being loaded."""
+        running = [pod.server.statusz() for pod in self.pods.values() if pod.server is not None]
+        return any(agent.error == "loading" for status in running for agent in status.agents)
+
     async def _run(self) -> None:
         self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5.0))
         while True:
@@ -120,6 +127,7 @@ class HostingKubelet(Kubelet):
                     self._ending.add(task)
                     task.add_done_callback(self._ending.discard)
                 await asyncio.gather(*map(self._play, found.values()))
+                self.rounds += 1
             await asyncio.sleep(self._every)
 
     async def _play(self, manifest: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tests.support.kubelet import FakePods, FakeRedis, Kubelet
+from tests.support.waiting import PATIENCE
 
 from aixgo_operator.app.process import Process
 from aixgo_operator.domain.settings import OperatorSettings
@@ -136,8 +137,12 @@ class Cluster:
 
 
 async def until(check: Callable[[], Any], what: str, *, timeout: float = 10.0, every: float = 0.05) -> None:
-    """Wait until ``check()`` (a function or a coroutine function) is true. Raises AssertionError."""
-    end = time.monotonic() + timeout
+    """Wait until ``check()`` (a function or a coroutine function) is true.
+
+    ``timeout`` is that of a quiet machine, in seconds: PATIENCE times as long is waited.
+    Raises AssertionError after that.
+    """
+    end = time.monotonic() + PATIENCE * timeout
     while True:
         answer = check()
         if asyncio.iscoroutine(answer):
@@ -145,7 +150,7 @@ async def until(check: Callable[[], Any], what: str, *, timeout: float = 10.0, e
         if answer:
             return
         if time.monotonic() > end:
-            raise AssertionError(f"not within {timeout:g} s: {what}")
+            raise AssertionError(f"not within {PATIENCE * timeout:g} s: {what}")
         await asyncio.sleep(every)
 
 
@@ -252,7 +257,7 @@ async def running(
             yield operator
         finally:
             process.stop()
-            await asyncio.wait_for(task, 30.0)
+            await asyncio.wait_for(task, 30.0 * PATIENCE)
 
 
 def crds_ready(plane: ControlPlane) -> None:

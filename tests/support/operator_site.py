@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import re
@@ -237,10 +236,10 @@ class Site:
         assert not different, json.dumps(different, indent=1)
 
     async def _rest(self, *, changing: bool) -> None:
-        await self._settle(self.namespace, changing=changing)
+        await self._settle(self.namespace, self.kubelet, self._looks, changing=changing)
         assert self._client is not None
-        writes = self._client.done
-        await asyncio.sleep(3 * self._world.settings(self.namespace).resync_seconds)
+        writes, readings = self._client.done, self._looks.readings
+        await support.until(lambda: self._looks.readings >= readings + 3, "three more readings", timeout=20)
         assert self._client.done == writes, f"{self._client.done - writes} writes while nothing happens"
         await self.auditor.audit()
         self.auditor.check(nothing_happens=True)
@@ -264,8 +263,9 @@ class Site:
             await self.cluster.apply(manifest)
         client = await CrashingClient.connect(str(self._plane.kubeconfig))
         settings = self._world.settings(namespace)
-        async with Run(client, settings, self._prober(kubelet), RedisProber(timeout=1.0)):
-            await self._settle(namespace, changing=False)
+        looks = _Looks()
+        async with Run(client, settings, self._prober(kubelet), RedisProber(timeout=1.0), looks, _Engine):
+            await self._settle(namespace, kubelet, looks, changing=False)
             return await self._state(namespace)
 
     async def _manifests(self) -> list[Manifest]:
@@ -280,16 +280,27 @@ class Site:
                 found.append(_bare(item, "data"))
         return found
 
-    async def _settle(self, namespace: str, *, changing: bool) -> None:
-        """Wait until nothing happens any more. ``changing``: a change of the authority may wait for pods."""
+    async def _settle(
+        self, namespace: str, kubelet: HostingKubelet, looks: _Looks, *, changing: bool
+    ) -> None:
+        """Wait until nothing happens any more, however slow the operator and the kubelet are.
+
+        ``changing``: a change of the authority may wait for pods.
+        """
         before: list[str] = []
+        seen = (0, 0)
         same = 0
         changed: list[str] = []
 
         async def quiet() -> bool:
-            nonlocal before, same
+            nonlocal before, same, seen
+            rounds = (looks.readings, kubelet.rounds)
+            if any(new <= old for new, old in zip(rounds, seen, strict=True)):
+                return False  # one of the two has not looked again
+            seen = rounds
             now = await self._versions(namespace)
-            same = same + 1 if now == before and await self._is_whole(namespace, changing) else 0
+            whole = not kubelet.starting() and await self._is_whole(namespace, changing)
+            same = same + 1 if now == before and whole else 0
             changed[:-20] = []
             changed.extend(set(now) - set(before))
             before = now

@@ -25,7 +25,7 @@ FOREIGN = ("_API_KEY", "_BASE_URL", "HF_TOKEN", "_ENDPOINT", "CONFIG_FILE", "GRP
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
     """Wait as long as a start may take."""
-    waiting.wait_until(condition, what, timeout=START_SECONDS)
+    waiting.wait_until(condition, what, timeout=START_SECONDS / waiting.PATIENCE)
 
 
 class RunProcess:

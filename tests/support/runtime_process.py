@@ -12,6 +12,7 @@ import aiohttp
 from tests.support.custom_agents import GATE
 from tests.support.grpc_at_fork import environment
 from tests.support.pki import Leaf
+from tests.support.waiting import PATIENCE
 
 from aixgo.contract import RuntimeConfig, Statusz
 from aixgo.rpc.client import AgentClient
@@ -26,7 +27,7 @@ root = Path(sys.argv[1])
 paths, log = RuntimePaths.under(root), root / "termination-log"
 sys.exit(run(paths, host="127.0.0.1", log_level=sys.argv[2], termination_log=log))
 """
-START_SECONDS = 60.0
+START_SECONDS = 60.0 * PATIENCE
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -156,7 +157,7 @@ class RuntimeProcess:
     async def statusz(self) -> Statusz:
         return Statusz.from_json((await self.get("/statusz"))[1])
 
-    async def until(self, condition: Any, what: str, timeout: float = 45) -> Statusz:
+    async def until(self, condition: Any, what: str, timeout: float = 20 * PATIENCE) -> Statusz:
         """Wait until ``condition(statusz)`` is true and return that document."""
         status: Statusz | None = None
         try:

@@ -14,7 +14,8 @@ from tests.support.cluster.commands import ClusterError, CommandError
 from tests.support.cluster.kind import Cluster, KindCluster
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+# The first one on a new machine builds Kubernetes.
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 NAMESPACE = "cluster-test"
 

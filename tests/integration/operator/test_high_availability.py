@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import signal
 import time
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from tests.support.operator_process import account_kubeconfig, started
 from tests.support.tcp_proxy import TcpProxy
 
 from aixgo_operator.app.main import EXIT_LOST
-from aixgo_operator.kube.resources import AGENTS
+from aixgo_operator.kube.resources import AGENTS, CONFIG_MAPS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -167,12 +168,16 @@ async def _handover(plane: ControlPlane, folder: Path, fault: str, starting: asy
 
 
 async def _edit(cluster: support.Cluster, namespace: str) -> None:
-    """Give the leader something to write all the time."""
-    number = 0
-    while True:
-        await cluster.patch(AGENTS, namespace, "assistant", {"spec": {"prompt": f"Version {number}."}})
-        number += 1
-        await asyncio.sleep(0.5)
+    """Give the leader something to write as soon as it has written what came of the last."""
+    for number in itertools.count():
+        words = f"Version {number}."
+        await cluster.patch(AGENTS, namespace, "assistant", {"spec": {"prompt": words}})
+
+        async def written(words: str = words) -> bool:
+            found = await cluster.client.get(CONFIG_MAPS, namespace, "runtime-config")
+            return found is not None and words in str(found["data"])
+
+        await support.until(written, f"{words!r} is in the configuration", timeout=60)
 
 
 def _user(plane: ControlPlane, folder: Path, user: str, server: str) -> Path:

@@ -30,8 +30,6 @@ SHORT = settings(
 )
 
 
-# One that fails is run a second time, and waits each time for what does not come.
-@pytest.mark.timeout(600)
 def test_whatever_happens_the_operator_keeps_its_word(plane: ControlPlane, tmp_path: Path) -> None:
     """More of it: tests/soak/operator_histories.py."""
     redis = RedisServer(tmp_path / "redis", config=(f'requirepass "{PASSWORD}"',)).start()
