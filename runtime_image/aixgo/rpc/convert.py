@@ -61,9 +61,22 @@ def with_json_payload(message: Message) -> Message:
 
 
 def from_wire(wire: pb.Message) -> Message:
-    """Return the message that came over the wire, as it is."""
-    metadata = json_format.MessageToDict(wire.metadata) if wire.HasField("metadata") else {}
-    return Message(wire.id, wire.type, wire.payload, wire.timestamp, metadata)
+    """Return the message that came over the wire, as it is.
+
+    Raises:
+        InvalidRequestError: its metadata is none.
+    """
+    return Message(wire.id, wire.type, wire.payload, wire.timestamp, _metadata(wire))
+
+
+def _metadata(wire: pb.Message, field: str = "message") -> dict[str, Any]:
+    if not wire.HasField("metadata"):
+        return {}
+    try:
+        metadata: dict[str, Any] = json_format.MessageToDict(wire.metadata)
+    except ValueError as error:
+        raise InvalidRequestError(f"{field}.metadata", "a number is not finite") from error
+    return metadata
 
 
 def from_caller(wire: pb.Message, field: str) -> Message:
@@ -95,7 +108,7 @@ def from_caller(wire: pb.Message, field: str) -> Message:
         kind or DEFAULT_TYPE,
         payload,
         timestamp or rfc3339_seconds(datetime.now(UTC)),
-        json_format.MessageToDict(wire.metadata) if wire.HasField("metadata") else {},
+        _metadata(wire, field),
     )
 
 

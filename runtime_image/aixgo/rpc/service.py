@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 
 from aixgo.agents.text import batched
+from aixgo.contract import GrpcConfig
 from aixgo.errors import StorageError
 from aixgo.observability.logs import describe_call, get_logger
 from aixgo.observability.tracing import NO_SPAN, NO_TRACING, Span, Tracing
@@ -33,6 +34,7 @@ from aixgo.rpc.requests import (
 from aixgo.runtime.call_context import NO_CALL, CallContext, chain_of, current_call
 from aixgo.runtime.errors import (
     AgentNotFoundError,
+    AnswerTooLargeError,
     CallerNotAllowedError,
     DrainingError,
     InvalidRequestError,
@@ -63,6 +65,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SERVICE: Final = "aixgo.AgentService"
+#: What a response has beside the answer, at most, but for what the agent added to a session of the caller.
+RESPONSE_BYTES: Final = 1024
 #: So many characters of what a caller sent go into a log.
 MAX_LOGGED: Final = 256
 
@@ -127,6 +131,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
         metrics: MetricsCollector,
         on_model_unreachable: Callable[[], None],
         tracing: Tracing = NO_TRACING,
+        max_message_bytes: int = GrpcConfig().max_message_bytes,
     ) -> None:
         self.rules = rules
         self._agents = agents
@@ -136,7 +141,8 @@ class AgentService(pb_grpc.AgentServiceServicer):
         self._metrics = metrics
         self._on_model_unreachable = on_model_unreachable
         self._tracing = tracing
-        self._stateless = self._stateful = TurnRunner(None, metrics, tracing)
+        self._max_message_bytes = max_message_bytes
+        self._stateless = self._stateful = TurnRunner(None, metrics, tracing, self._check_answer)
         self._calls = RunningCalls()
         self._deliveries = Deliveries(channels)
         self.refusals = Refusals(lambda: datetime.now(UTC))
@@ -225,8 +231,19 @@ class AgentService(pb_grpc.AgentServiceServicer):
     def _runner(self, manager: Manager) -> TurnRunner:
         """Return the runner of turns on the sessions of a manager; there is one manager most of the time."""
         if self._stateful.sessions is not manager:
-            self._stateful = TurnRunner(manager, self._metrics, self._tracing)
+            self._stateful = TurnRunner(manager, self._metrics, self._tracing, self._check_answer)
         return self._stateful
+
+    def _check_answer(self, answer: Message) -> None:
+        """Refuse an answer that its caller could not get, before a session has it.
+
+        Raises:
+            AnswerTooLargeError: it does not fit into a message.
+        """
+        room = self._max_message_bytes - RESPONSE_BYTES
+        small = len(answer.payload) * 4 < room and not answer.metadata  # however it is encoded
+        if not small and to_wire(answer).ByteSize() > room:
+            raise AnswerTooLargeError(self._max_message_bytes)
 
     async def _stream(self, request: pb.ExecuteRequest, context: Context) -> None:
         async def work(emit: Emit) -> pb.ExecuteResponse:

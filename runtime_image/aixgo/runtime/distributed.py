@@ -171,6 +171,7 @@ class DistributedRuntime(Runtime):
             metrics=self._metrics,
             on_model_unreachable=lambda: None,
             tracing=self._tracing,
+            max_message_bytes=self._grpc.max_message_bytes,
         )
         credentials = partial(server_credentials, self._store) if self._store is not None else None
         options = server_options(self._grpc, max(1, round(self._stop_grace)))

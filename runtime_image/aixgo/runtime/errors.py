@@ -84,6 +84,14 @@ class AgentFailedError(AgentError):
         super().__init__(agent, f"agent {agent!r} failed (error id {self.error_id})")
 
 
+class AnswerTooLargeError(AixgoError):
+    """The answer does not fit into a message of ``limit`` bytes; nothing of the call was stored."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the answer is larger than a message may be ({limit} bytes)")
+        self.limit = limit
+
+
 class AgentLoadError(AixgoError):
     """An agent cannot be built from its configuration. The text is shown in ``/statusz``."""
 

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import msgspec
+import orjson
 
 from aixgo.agents.protocol import to_message
 from aixgo.agents.text import join_parts
 from aixgo.cancellation import is_own_failure, see_through
 from aixgo.contract import SessionConfig
-from aixgo.errors import SessionConflictError, SessionNotFoundError, StorageError
+from aixgo.errors import InvalidMessageError, SessionConflictError, SessionNotFoundError, StorageError
 from aixgo.identifiers import new_id
 from aixgo.observability.logs import describe_call
 from aixgo.observability.metrics import MetricsCollector, NoMetrics
@@ -27,12 +28,14 @@ from aixgo.observability.tracing import NO_TRACING, Tracing
 from aixgo.runtime.errors import (
     AgentError,
     AgentFailedError,
+    AnswerTooLargeError,
     CallLoopError,
     InvalidRequestError,
     ModelError,
     SessionManagerNotConfiguredError,
 )
 from aixgo.runtime.views import CallersSession, SessionView
+from aixgo.session import validation
 from aixgo.session.context import enter_session, has_session, leave_session
 
 if TYPE_CHECKING:
@@ -119,6 +122,8 @@ class TurnRunner:
     sessions: Manager | None = None
     metrics: MetricsCollector = field(default_factory=NoMetrics)
     tracing: Tracing = NO_TRACING
+    #: Looks at an answer before anything is stored; raises what its caller is told, or what is wrong with it.
+    check_answer: Callable[[Message], None] | None = None
 
     def run(
         self,
@@ -145,7 +150,8 @@ class TurnRunner:
             SessionConflictError: others kept changing the session (concurrency Parallel).
             StorageError: the session backend failed; nothing was appended.
             ModelError: the model provider failed.
-            AgentFailedError: the agent raised something else; it is the cause.
+            AgentFailedError: the agent raised something else, or answered what cannot be stored; the cause
+                says what.
         """
         # Not a coroutine itself: it would be one more in every call.
         work = _Work(agent, request, settings or SessionConfig(), emit, before_commit, _Watch())
@@ -212,6 +218,10 @@ class TurnRunner:
                     span.set("session.version", result.session_version)
         except (StorageError, SessionConflictError):
             self.metrics.session_operation("turn", "failed", work.watch.seconds)
+            raise
+        except InvalidMessageError as error:
+            if _can_be_stored(work.request.input):
+                raise AgentFailedError(work.request.agent_name) from error
             raise
         self.metrics.session_operation("turn", "ok", work.watch.seconds)
         return result
@@ -301,9 +311,11 @@ class TurnRunner:
                 output = to_message(await with_session.execute_with_session(message, session))
             else:
                 output = to_message(await agent.execute(message))
+            if self.check_answer is not None:
+                self.check_answer(output)
         except _EmitError as error:
             raise error.__cause__ or error from None
-        except (ModelError, StorageError, CallLoopError, InvalidRequestError):
+        except (ModelError, StorageError, CallLoopError, InvalidRequestError, AnswerTooLargeError):
             raise
         except BaseException as error:
             if not is_own_failure(error):
@@ -338,6 +350,15 @@ def _check_owner(session: Session, request: TurnRequest) -> None:
     foreign = request.user_id is not None and session.user_id != request.user_id
     if foreign or session.agent_name != request.agent_name:
         raise SessionNotFoundError
+
+
+def _can_be_stored(message: Message) -> bool:
+    try:
+        validation.messages([message])
+        orjson.dumps([message.id, message.type, message.payload, message.timestamp, dict(message.metadata)])
+    except (InvalidMessageError, TypeError, ValueError):
+        return False
+    return True
 
 
 class _EmitError(Exception):

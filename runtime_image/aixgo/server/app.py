@@ -126,6 +126,7 @@ class RuntimeServer:
             metrics=self.metrics,
             on_model_unreachable=self._probe.look_now,
             tracing=self._tracing or NO_TRACING,
+            max_message_bytes=config.grpc.max_message_bytes,
         )
         self._service = service
         self._rpc = RpcServer(
