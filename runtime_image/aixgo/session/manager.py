@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 from aixgo.errors import SessionNotFoundError, StorageClosedError, StorageError
 from aixgo.identifiers import new_id
 from aixgo.session import validation
-from aixgo.session.backend import AtOnce
+from aixgo.session.backend import AtOnce, Backend
 from aixgo.session.renewals import Renewals
 from aixgo.session.session import Session
 from aixgo.session.types import NewSession
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aixgo.session.agent_state import StateKeeper
-    from aixgo.session.backend import Backend
     from aixgo.session.types import SessionRecord
 
 
@@ -34,9 +33,15 @@ class Manager:
     It belongs to one event loop at a time and to one process: in a forked child it is closed.
 
     Every method may raise StorageError (nothing was changed) and StorageClosedError.
+
+    Raises:
+        TypeError: ``backend`` is none.
     """
 
     def __init__(self, backend: Backend) -> None:
+        if isinstance(backend, type) or not isinstance(backend, Backend):
+            what = backend.__name__ if isinstance(backend, type) else f"an object of {type(backend).__name__}"
+            raise TypeError(f"backend must be a session backend, such as FileBackend(), not {what}")
         self._backend = backend
         self._renewals = Renewals(backend)
         self._at_once = backend if isinstance(backend, AtOnce) else None
