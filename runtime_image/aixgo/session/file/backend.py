@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aixgo.errors import (
     CheckpointCorruptedError,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from aixgo.message import Message
     from aixgo.session.file.change import Change
+    from aixgo.session.file.engine import Durability
     from aixgo.session.formats import Moment
     from aixgo.session.types import (
         Append,
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Durability = Literal["fsync", "os"]
-
-#: How often the store's lock is tried while another process has it, in seconds.
-_LOCK_INTERVAL: Final = 0.02
 #: Characters of messages that are not prepared in the event loop.
 _LARGE: Final = 64 * 1024
 

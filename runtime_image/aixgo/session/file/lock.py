@@ -7,12 +7,11 @@ import fcntl
 import json
 import os
 import socket
-from datetime import UTC, datetime
 from typing import Final
 
 from aixgo.errors import StorageError
+from aixgo.session import formats
 from aixgo.session.file import paths
-from aixgo.session.formats import format_time
 
 LOCK_FILE: Final = ".aixgo.lock"
 
@@ -56,7 +55,8 @@ class StoreLock:
             os.close(fd)
             return False
         self.left_by_a_crash = new or os.fstat(fd).st_size > 0
-        holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": format_time(datetime.now(UTC))}
+        _, now = formats.present()
+        holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": now}
         try:
             os.ftruncate(fd, 0)
             os.pwrite(fd, json.dumps(holder).encode() + b"\n", 0)

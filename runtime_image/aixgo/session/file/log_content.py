@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from aixgo.errors import SessionCorruptedError
@@ -244,7 +243,7 @@ class LogContent(LogReader):
 
     def _adoption(self, index: LogIndex) -> bytes:
         """Return the entry that makes a log of Aixgo (Go) complete."""
-        now = formats.format_time(datetime.now(UTC))
+        _, now = formats.present()
         leaf = index.entry_id(index.leaf)
         return formats.adopted_entry(new_id(), now, self._adopted_session(index), leaf)
 

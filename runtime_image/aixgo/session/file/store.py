@@ -192,7 +192,7 @@ class FileStore(KnownLogs):
             SessionConflictError: there is one with this id.
         """
         ttl = self.default_ttl if session.ttl_seconds is None else float(session.ttl_seconds)
-        now = formats.format_time(datetime.now(UTC))
+        _, now = formats.present()
         header = formats.session_entry(new_id(), now, session, ttl)
         return self._new_log(session.agent_name, session.id).prepare_create([header])
 

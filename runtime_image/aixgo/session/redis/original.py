@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from aixgo.errors import SessionCorruptedError
@@ -72,7 +71,7 @@ async def _lines(backend: RedisBackend, prefix: str, session_id: str) -> list[by
         formats.format_time(created) if created is not None else "",
     )
     # Its time to live begins again now.
-    now = formats.format_time(datetime.now(UTC))
+    _, now = formats.present()
     lines.append(formats.adopted_entry(str(uuid.uuid4()), now, session, index.entry_id(index.leaf)))
     return lines
 
