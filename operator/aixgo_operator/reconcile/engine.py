@@ -60,10 +60,10 @@ _TERMINATING: Final = 10.0
 _NOT_LEADING: Final = 1.0
 #: Seconds until the cluster is read again after the start: what went between the first reading and the first
 #: word of the watches is told by nobody. And seconds that this waits at most for the first look at
-#: everything, and for each runtime that has just begun to start.
+#: everything, and for a runtime that has just begun to start; ``resync_seconds`` if that is less.
 _FIRST_RESYNC: Final = 15.0
 _FIRST_LOOKS: Final = 120.0
-_START: Final = timedelta(seconds=30)
+_START: Final = 30.0
 _ASK_AGAIN: Final = 1.0
 
 
@@ -191,25 +191,28 @@ class Engine:
                 self.queue.add(Key(*ref_of(manifest)), after=after, patient=spread > 0.0)
 
     async def _resync_forever(self) -> None:
-        pause = min(_FIRST_RESYNC, self._context.settings.resync_seconds)
+        await asyncio.sleep(min(_FIRST_RESYNC, self._context.settings.resync_seconds))
+        await self._until_started(_FIRST_LOOKS)
         while True:
-            await asyncio.sleep(pause)
-            await self._until_started(_FIRST_LOOKS)
-            pause = self._context.settings.resync_seconds
             try:
                 await self.resync()
             except ApiError as error:
                 log.warning("resync failed", extra={"error": str(error)})
+            await asyncio.sleep(self._context.settings.resync_seconds)
+            await self.queue.until_drained(_FIRST_LOOKS)
 
     async def _until_started(self, timeout: float) -> None:
         """Wait for the end of a start: all were looked at, and those that begin have come to something."""
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout
+        longest = self._context.settings.resync_seconds
         while await self.queue.until_drained(end - loop.time()):
             began = max(self._context.unsettled.values(), default=None)
-            if began is None or self._context.now() - began > _START or loop.time() > end:
+            if began is None or loop.time() > end:
                 return
-            await asyncio.sleep(_ASK_AGAIN)
+            if self._context.now() - began > timedelta(seconds=min(_START, longest)):
+                return
+            await asyncio.sleep(min(_ASK_AGAIN, longest))
 
     async def _work(self, key: Key) -> Requeue:
         try:
