@@ -235,10 +235,9 @@ class TurnRunner:
             session = await self._counted("get", sessions.get(session_id))
         describe_call(session_id=session_id)
         turn = session.turn(idempotency_key=request.idempotency_key or None)
+        _check_owner(session, request)  # others' callers do not wait for the turn
         # Step by step and not as a block, whose ends are two coroutines.
-        if not turn.begin_at_once():
-            _check_owner(session, request)  # others' callers do not wait for the turn
-            await turn.begin()
+        await turn.begin()
         try:
             _check_owner(session, request)  # it may have been deleted and made anew
             if turn.replayed is not None:
@@ -248,8 +247,7 @@ class TurnRunner:
             turn.add((request.input, *view.appended, output))
             if work.before_commit is not None:
                 work.before_commit()
-            if not turn.commit_at_once():
-                await turn.commit()
+            await turn.commit()
         finally:
             if turn.is_open:
                 await turn.end()

@@ -158,19 +158,3 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """Give everything back. Closing twice is allowed."""
-
-
-@runtime_checkable
-class AtOnce(Protocol):
-    """What a backend may offer besides: the steps of a turn for when nothing has to be waited for.
-
-    A turn on a session that this process wrote last is over in less time than tasks and coroutines take. Each
-    of these returns None, having done nothing, when something would have to be waited for or looked up; the
-    method of :class:`Backend` is awaited then.
-    """
-
-    def begin_at_once(self, session_id: str) -> TurnStart | None:
-        """Begin a turn without an idempotency key, see :meth:`Backend.begin_turn`."""
-
-    def append_at_once(self, session_id: str, append: Append) -> SessionRecord | None:
-        """Append messages, see :meth:`Backend.append`. Raises as that."""

@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 from aixgo.errors import SessionNotFoundError, StorageClosedError, StorageError
 from aixgo.identifiers import new_id
 from aixgo.session import validation
-from aixgo.session.backend import AtOnce, Backend
+from aixgo.session.backend import Backend
 from aixgo.session.renewals import Renewals
 from aixgo.session.session import Session
 from aixgo.session.types import NewSession
@@ -44,7 +44,6 @@ class Manager:
             raise TypeError(f"backend must be a session backend, such as FileBackend(), not {what}")
         self._backend = backend
         self._renewals = Renewals(backend)
-        self._at_once = backend if isinstance(backend, AtOnce) else None
         self._sessions: WeakValueDictionary[str, Session] = WeakValueDictionary()
         #: Those that were used last, so that they stay in memory.
         self._recent: OrderedDict[str, Session] = OrderedDict()
@@ -203,9 +202,8 @@ class Manager:
     def _session(self, record: SessionRecord) -> Session:
         session = self._sessions.get(record.id)
         if session is None:
-            session = self._sessions[record.id] = Session(
-                self._backend, record, self._renewals, self._at_once, self._keepers
-            )
+            session = Session(self._backend, record, self._renewals, self._keepers)
+            self._sessions[record.id] = session
         else:
             session.note(record)
         self._recent[record.id] = session

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from aixgo.message import Message
     from aixgo.session.agent_state import StateKeeper
-    from aixgo.session.backend import AtOnce, Backend
+    from aixgo.session.backend import Backend
     from aixgo.session.renewals import Renewals
     from aixgo.session.types import Branch, Checkpoint, SessionRecord
 
@@ -36,13 +36,11 @@ class Session:
         backend: Backend,
         record: SessionRecord,
         renewals: Renewals,
-        at_once: AtOnce | None = None,
         keepers: Mapping[str, StateKeeper] | None = None,
     ) -> None:
         self._backend = backend
         self._record = record
         self._renewals = renewals
-        self._at_once = at_once
         #: Agents of this process whose state is part of checkpoints, by name.
         self._keepers = keepers or {}
 
@@ -207,7 +205,7 @@ class Session:
             validation.idempotency_key(idempotency_key)
         if timeout is not None:
             validation.timeout(timeout)
-        return Turn(self, self._backend, self._renewals, self._at_once, idempotency_key, timeout)
+        return Turn(self, self._backend, self._renewals, idempotency_key, timeout)
 
     async def refresh(self) -> None:
         """Ask the store what the session is like now."""

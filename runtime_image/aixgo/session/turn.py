@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from aixgo.message import Message
-    from aixgo.session.backend import AtOnce, Backend
+    from aixgo.session.backend import Backend
     from aixgo.session.renewals import Renewals
     from aixgo.session.session import Session
-    from aixgo.session.types import History, Lease, SessionRecord, TurnStart
+    from aixgo.session.types import History, Lease
 
 _active: ContextVar[tuple[Turn, ...]] = ContextVar("aixgo_turns", default=())
 
@@ -45,7 +45,6 @@ class Turn:
     """
 
     __slots__ = (
-        "_at_once",
         "_backend",
         "_history",
         "_id",
@@ -63,7 +62,6 @@ class Turn:
         session: Session,
         backend: Backend,
         renewals: Renewals,
-        at_once: AtOnce | None,
         idempotency_key: str | None,
         timeout: float | None,
     ) -> None:
@@ -72,7 +70,6 @@ class Turn:
         self.replayed: list[Message] | None = None
         self._backend = backend
         self._renewals = renewals
-        self._at_once = at_once
         self._key = idempotency_key
         self._timeout = timeout
         self._pending: list[Message] = []
@@ -156,51 +153,20 @@ class Turn:
 
     # -- the block, step by step: for who takes thousands of turns ----------------------------------------
 
-    def begin_at_once(self) -> bool:
-        """Begin if nothing has to be waited for. False: :meth:`begin` has to be awaited.
-
-        Raises:
-            SessionConflictError: this task is already inside a turn of the session.
-        """
-        if self._at_once is None or self._key is not None:
-            return False
-        active = self._outer()
-        start = self._at_once.begin_at_once(self.session.id)
-        if start is not None:
-            self._begun(start, active)
-        return start is not None
-
     async def begin(self) -> None:
         """Begin, as the block does when it is entered. Raises as that."""
-        active = self._outer()
-        start = await self._backend.begin_turn(
-            self.session.id, idempotency_key=self._key, timeout=self._timeout
-        )
-        self._begun(start, active)
-
-    def _outer(self) -> tuple[Turn, ...]:
         if self._lease is not None:
             raise RuntimeError("a turn cannot be entered twice")
         active = _active.get()
         if active and active_turn(self.session) is not None:
             raise SessionConflictError("this task is already inside a turn of the session")
-        return active
-
-    def _begun(self, start: TurnStart, active: tuple[Turn, ...]) -> None:
+        start = await self._backend.begin_turn(
+            self.session.id, idempotency_key=self._key, timeout=self._timeout
+        )
         self._lease, self.replayed, self._history = start.lease, start.replayed, start.history
         self.session.note(start.record)
         self._renewals.add(start.lease)
         _active.set((self, *active))
-
-    def commit_at_once(self) -> bool:
-        """Commit if nothing has to be waited for. False: :meth:`commit` has to be awaited. Raises as that."""
-        if self._at_once is None or not self._pending:
-            return False
-        record = self._at_once.append_at_once(self.session.id, self._append())
-        if record is None:
-            return False
-        self._committed(record)
-        return True
 
     async def commit(self) -> None:
         """Store what was added and end the turn. Without anything added it only ends.
@@ -209,15 +175,11 @@ class Turn:
             SessionConflictError: the lease was lost.
             StorageError: nothing was stored.
         """
-        if self._pending:
-            self._committed(await self._backend.append(self.session.id, self._append()))
-        await self.end()
-
-    def _append(self) -> Append:
-        return Append(self._id, tuple(self._pending), None, self._lease, self._key, ends_lease=True)
-
-    def _committed(self, record: SessionRecord) -> None:
-        self.session.note(record)
+        if not self._pending:
+            await self.end()
+            return
+        append = Append(self._id, tuple(self._pending), None, self._lease, self._key, ends_lease=True)
+        self.session.note(await self._backend.append(self.session.id, append))
         self._over()
 
     def _over(self) -> Lease | None:
@@ -244,8 +206,7 @@ class Turn:
             raise
 
     async def __aenter__(self) -> Self:
-        if not self.begin_at_once():
-            await self.begin()
+        await self.begin()
         return self
 
     async def __aexit__(
@@ -255,10 +216,11 @@ class Turn:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            if error_type is None and not self.commit_at_once():
+            if error_type is None:
                 await self.commit()
         finally:
-            await self.end()
+            if self._lease is not None:
+                await self.end()
 
 
 def _forget_outcome(task: asyncio.Future[None]) -> None:

@@ -219,9 +219,19 @@ class FileBackend(FileEngine):
         self, session_id: str, *, idempotency_key: str | None, timeout: float | None
     ) -> TurnStart:
         """Wait until nobody else may change the session."""
-        await self._be_ready("load session", session_id)
-        lease = self._leases.try_acquire(session_id) or await self._leases.acquire(session_id, timeout)
+        log = self._writable(session_id)
+        if log is None:
+            await self._be_ready("load session", session_id)
+        lease = self._leases.try_acquire(session_id)
+        if lease is None:
+            lease = await self._leases.acquire(session_id, timeout)
+            log = None  # it may be another one by now
         try:
+            log = log or self._store.hot(session_id)
+            if log is not None and idempotency_key is None:
+                record = log.record_at_once()
+                if record is not None:
+                    return TurnStart(lease, record, None, log)
             record = await self.load(session_id)
             if idempotency_key is None:
                 return TurnStart(lease, record)
@@ -232,30 +242,6 @@ class FileBackend(FileEngine):
         except BaseException:
             self._leases.release(lease)
             raise
-
-    def begin_at_once(self, session_id: str) -> TurnStart | None:
-        """Begin a turn on a session that this process knows and nobody uses."""
-        log = self._writable(session_id)
-        lease = None if log is None else self._leases.try_acquire(session_id)
-        if log is None or lease is None:
-            return None
-        record = log.record_at_once()
-        if record is None:
-            self._leases.release(lease)
-            return None
-        return TurnStart(lease, record, None, log)
-
-    def append_at_once(self, session_id: str, append: Append) -> SessionRecord | None:
-        """Append messages if that goes without a thread and without a flush."""
-        return self._change_at_once(
-            "append entry",
-            session_id,
-            _prepare_append,
-            append,
-            lease=append.lease,
-            complete=append.idempotency_key is not None,
-            ends_lease=append.ends_lease,
-        )
 
     async def renew_lease(self, lease: Lease) -> None:
         """Make sure that the lease is still held."""

@@ -9,7 +9,7 @@ import os
 import resource
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 from aixgo.cancellation import see_through
 from aixgo.errors import AixgoError, StorageClosedError, StorageError
@@ -162,10 +162,9 @@ class FileEngine:
     # -- changing a session ------------------------------------------------------------------------------
 
     async def _be_ready(self, what: str, session_id: str) -> None:
+        """Know the session and be the writer, for who is not :meth:`_writable` yet."""
         if self._closed:
             raise StorageClosedError
-        if self._store.lock.held and self._store.hot(session_id) is not None:
-            return
         # An unknown session is an error of its own, also for a process that is not the writer.
         await self._run(what, lambda: self._store.find(session_id))
         await self._become_writer()
@@ -194,10 +193,9 @@ class FileEngine:
             complete: It depends on the whole log and not only on its end.
             ends_lease: Give the lease back once the change was made.
         """
-        log = self._store.hot(session_id)
-        if log is None or self._closed or not self._store.lock.held:
+        log = self._writable(session_id)
+        if log is None:
             await self._be_ready(what, session_id)
-            log = None
         holds = waits_for_turns and lease is None
         try_hold = self._try_hold
         if holds and not try_hold(session_id):
@@ -209,9 +207,10 @@ class FileEngine:
                 log = None
             self._at_work += 1
             try:
-                if self._closed:
-                    raise StorageClosedError
-                log = log or self._store.hot(session_id)
+                if log is None:  # something was waited for
+                    if self._closed:
+                        raise StorageClosedError
+                    log = self._store.hot(session_id)
                 prepared = self._prepared_at_once(log, prepare, request, complete)
                 if prepared is None:
                     work = functools.partial(self._prepare, session_id, prepare, request, complete)
@@ -220,16 +219,17 @@ class FileEngine:
                     self._leases.check(lease)
                 if not isinstance(prepared, Change):
                     result = prepared
-                elif self._durable:  # without a coroutine more
-                    try:
-                        await self._committer.submit(prepared)
-                    except asyncio.CancelledError:
-                        await self._committer.see_through(prepared)
-                        raise
+                else:  # without a coroutine more
+                    if self._durable:
+                        try:
+                            await self._committer.submit(prepared)
+                        except asyncio.CancelledError:
+                            await self._committer.see_through(prepared)
+                            raise
+                    elif not self._apply_at_once(what, prepared):
+                        await self._run(what, lambda: self._apply(prepared))
                     result = outcome(what, prepared) if prepared.error is not None else prepared.result
                     self._store.changed(prepared.log)
-                else:
-                    result = await self._commit(what, prepared)
             finally:
                 self._done(self._changing, session_id)
         finally:
@@ -243,44 +243,6 @@ class FileEngine:
     def _writable(self, session_id: str) -> SessionLog | None:
         """Return the log of a session that this process knows and may write to."""
         return None if self._closed or not self._store.lock.held else self._store.hot(session_id)
-
-    def _change_at_once(
-        self,
-        what: str,
-        session_id: str,
-        prepare: Prepare[Q, T],
-        request: Q,
-        *,
-        lease: Lease | None,
-        complete: bool,
-        ends_lease: bool,
-    ) -> T | None:
-        """Make a change as :meth:`_change` does, if nothing has to be waited for.
-
-        Returns:
-            None if something would have to be; nothing was done.
-        """
-        log = None if self._durable or self._changing.is_held(session_id) else self._writable(session_id)
-        if log is None or (lease is None and self._leases.is_held(session_id)):
-            return None
-        prepared = self._prepared_at_once(log, prepare, request, complete)
-        if prepared is None or not log.lock.acquire(blocking=False):
-            return None
-        try:
-            if lease is not None:
-                self._leases.check(lease)
-            if not isinstance(prepared, Change):
-                result = prepared
-            else:
-                result = self._apply(prepared, JUST_NOW)
-                self._store.changed(log)
-        except OSError as error:
-            raise paths.storage_error(what, error) from error
-        finally:
-            log.lock.release()
-        if ends_lease and lease is not None:
-            self._leases.release(lease)
-        return result
 
     def _prepared_at_once(
         self, log: SessionLog | None, prepare: Prepare[Q, T], request: Q, complete: bool
@@ -315,23 +277,31 @@ class FileEngine:
         return prepared
 
     async def _commit(self, what: str, change: Change[T]) -> T:
+        """Make a change that is not made often."""
         if self._durable:
-            result = await self._committer.commit(what, change)
-        elif not change.log.lock.acquire(blocking=False):
-            result = await self._run(what, lambda: self._apply(change))
+            await self._committer.commit(what, change)
         else:
-            try:
-                result = self._apply(change, JUST_NOW)
-            except OSError as error:
-                raise paths.storage_error(what, error) from error
-            finally:
-                change.log.lock.release()
+            await self._run(what, lambda: self._apply(change))
         self._store.changed(change.log)
+        result: T = change.result
         return result
 
-    def _apply(self, change: Change[T], moment: object = None) -> T:
+    def _apply_at_once(self, what: str, change: Change[Any]) -> bool:
+        """Make a change in the event loop. False: somebody else uses the log."""
+        lock = change.log.lock
+        if not lock.acquire(blocking=False):
+            return False
+        try:
+            self._apply(change, JUST_NOW)
+        except OSError as error:
+            raise paths.storage_error(what, error) from error
+        finally:
+            lock.release()
+        return True
+
+    def _apply(self, change: Change[Any], moment: object = None) -> None:
         self._store.lock.check()
-        return change.log.apply(change, moment)
+        change.result = change.log.apply(change, moment)
 
     @contextlib.asynccontextmanager
     async def _alone(self, locks: KeyedLocks, name: str) -> AsyncIterator[None]:
