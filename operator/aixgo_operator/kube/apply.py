@@ -20,7 +20,7 @@ from aixgo_operator.kube.errors import ApiError, ConflictError, InvalidError, co
 from aixgo_operator.kube.resources import CLAIMS, SECRETS, resource_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from aixgo_operator.kube.client import KubeClient
     from aixgo_operator.kube.resources import Manifest, Resource
@@ -136,12 +136,11 @@ class Applier:
         owner: Manifest,
         desired: Sequence[Manifest],
         *,
-        keep: Iterable[ChildKey] = (),
-        prune: bool = True,
+        keep: Callable[[ChildKey], bool] = lambda _: False,
         finish: Callable[[Manifest, Manifest | None], Manifest] | None = None,
     ) -> ApplyResult:
-        """Make the children of ``owner`` what ``desired`` says, and delete its other children but those in
-        ``keep``.
+        """Make the children of ``owner`` what ``desired`` says, and delete its other children but those that
+        are to be kept.
 
         ``finish``: completes a manifest, given the object as last seen, when what comes before it is written.
 
@@ -164,22 +163,25 @@ class Applier:
                     unanswered = unanswered or explained
                 else:
                     result.refused.append(explained)
-        if prune:
-            await self._prune_others(owner, desired, keep, result)
+        await self._prune_others(owner, desired, keep, result)
         if unanswered is not None and not result.refused:
             raise unanswered
         return result
 
     async def _prune_others(
-        self, owner: Manifest, desired: Sequence[Manifest], keep: Iterable[ChildKey], result: ApplyResult
+        self,
+        owner: Manifest,
+        desired: Sequence[Manifest],
+        keep: Callable[[ChildKey], bool],
+        result: ApplyResult,
     ) -> None:
-        wanted = {ChildKey(item["kind"], item["metadata"]["name"]) for item in desired} | set(keep)
+        wanted = {ChildKey(item["kind"], item["metadata"]["name"]) for item in desired}
         for child in self._children.owned_by(owner["metadata"]["uid"]):
             key = ChildKey(child["kind"], child["metadata"]["name"])
             # A volume goes with its owner alone, never because somebody edited the owner.
             if key.kind == CLAIMS.kind:
                 continue
-            if key not in wanted and not child["metadata"].get("deletionTimestamp"):
+            if key not in wanted and not keep(key) and not child["metadata"].get("deletionTimestamp"):
                 await self._prune(child, key, result)
 
     async def _apply_one(self, owner: Manifest, manifest: Manifest, result: ApplyResult) -> None:

@@ -22,7 +22,7 @@ from aixgo_operator.domain import naming
 from aixgo_operator.domain.observation import RuntimeObservation
 from aixgo_operator.domain.resolve import resolve_runtime
 from aixgo_operator.domain.status import agent_status, in_trouble, runtime_status
-from aixgo_operator.kube.apply import ApplyResult
+from aixgo_operator.kube.apply import ApplyResult, ChildKey
 from aixgo_operator.kube.errors import RefusedError
 from aixgo_operator.kube.resources import CERTIFICATES, CONFIG_MAPS, DEPLOYMENTS, SECRETS
 from aixgo_operator.pki.issue import LeafRequest
@@ -46,6 +46,7 @@ from aixgo_operator.render.manifests import render_runtime
 from aixgo_operator.render.secrets import client_secret, runtime_tls_secret, secret_copies
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from aixgo_operator.domain.observation import CertificateObservation
@@ -249,7 +250,7 @@ async def _apply(
     certificates: _Certificates,
 ) -> ApplyResult:
     if resolved.held:
-        return await context.applier.apply(manifest, certificates.manifests, prune=False)
+        return await context.applier.apply(manifest, certificates.manifests, keep=_kept_while_held(resolved))
     copies = secret_copies(resolved, snapshot, context.settings)
     versions = await context.referenced.versions(references)
 
@@ -259,6 +260,16 @@ async def _apply(
         return with_first_state(wanted, observed, lambda: _files(context, resolved, versions))
 
     return await context.applier.apply(manifest, [*rendered, *certificates.manifests, *copies], finish=finish)
+
+
+def _kept_while_held(resolved: ResolvedRuntime) -> Callable[[ChildKey], bool]:
+    """Return which children stay although nothing is rendered: what serves, and not what is no longer ours.
+
+    A session backend's owner who takes his consent back takes his credentials back, too.
+    """
+    copy = ChildKey(SECRETS.kind, naming.session_auth_secret(resolved.runtime.name))
+    refused = any(problem.reason is Reason.REF_NOT_PERMITTED for problem in resolved.problems)
+    return lambda key: not (refused and key == copy)
 
 
 def _files(context: Context, resolved: ResolvedRuntime, versions: list[str]) -> str:

@@ -136,7 +136,7 @@ async def _apply(
         material = await _generate(context, resolved)
         rendered = render_backend(resolved, context.settings)
         if resolved.held:
-            applied = await context.applier.apply(manifest, material.manifests, prune=False)
+            applied = await context.applier.apply(manifest, material.manifests, keep=lambda _: True)
         else:
             applied = await context.applier.apply(manifest, [*rendered, *material.manifests])
     return rendered, material, applied

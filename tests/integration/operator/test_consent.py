@@ -11,7 +11,15 @@ import pytest
 from tests.support import manifests as m
 from tests.support import operator as support
 
-from aixgo_operator.kube.resources import AGENT_RUNTIMES, AGENTS, EVENTS, NAMESPACES, Resource
+from aixgo_operator.kube.resources import (
+    AGENT_RUNTIMES,
+    AGENTS,
+    DEPLOYMENTS,
+    EVENTS,
+    NAMESPACES,
+    SECRETS,
+    Resource,
+)
 
 if TYPE_CHECKING:
     from tests.support.cluster.control_plane import ControlPlane
@@ -183,3 +191,42 @@ async def test_consent_is_what_decides(plane: ControlPlane, cluster: support.Clu
         await cluster.patch(NAMESPACES, "", friend, {"metadata": {"labels": {"friend": None}}})
         await cluster.patch(NAMESPACES, "", stranger, {"metadata": {"labels": {"friend": "yes"}}})
         await settles(stranger)
+
+
+async def test_who_takes_his_consent_back_takes_his_credentials_back(
+    plane: ControlPlane, cluster: support.Cluster
+) -> None:
+    operator, owner, friend = [await cluster.namespace(name) for name in ("operator", "owner", "friend")]
+    copy = "runtime-session-auth"
+    redis = {
+        "addresses": ["redis.example:6379"],
+        "auth": {"passwordSecretRef": {"name": "redis", "key": "password"}},
+    }
+
+    def backend(consent: str) -> dict[str, Any]:
+        return m.managed_redis(owner, redis=redis, allowedConsumers={"namespaces": CONSENTS[consent]})
+
+    async with support.running(plane, cluster, support.settings(operator, (operator, owner, friend))):
+        await cluster.apply(m.secret(owner, "redis", password="theirs"))
+        await cluster.apply(backend("all"))
+        there = {"namespace": owner, "name": "sessions"}
+        await cluster.apply(m.runtime(friend, sessionBackendRef=there))
+        await cluster.until_condition(AGENT_RUNTIMES, friend, "runtime", "Ready", "True")
+        serving = await cluster.get(DEPLOYMENTS, friend, "runtime")
+        assert (await cluster.get(SECRETS, friend, copy))["data"]
+
+        await cluster.apply(backend("same"))
+        await cluster.until_condition(AGENT_RUNTIMES, friend, "runtime", "Ready", "False", "RefNotPermitted")
+
+        async def taken() -> bool:
+            return await cluster.client.get(SECRETS, friend, copy) is None
+
+        await support.until(taken, "the copy is gone")
+        found = await cluster.get(DEPLOYMENTS, friend, "runtime")
+        assert found["metadata"]["generation"] == serving["metadata"]["generation"], (
+            "what serves is not touched"
+        )
+
+        await cluster.apply(backend("all"))
+        await cluster.until_condition(AGENT_RUNTIMES, friend, "runtime", "Ready", "True")
+        assert (await cluster.get(SECRETS, friend, copy))["data"]

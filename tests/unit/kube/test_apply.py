@@ -210,9 +210,10 @@ async def test_prunes_what_is_owned_and_not_wanted(applier: Applier, client: Cli
     assert set(client.objects) == {("ConfigMap", "a"), ("ConfigMap", "other")}
 
 
-async def test_prunes_nothing_when_told_so(applier: Applier, client: Client) -> None:
-    await applier.apply(OWNER, [child("a", data={})])
-    assert not (await applier.apply(OWNER, [], prune=False)).changed
+async def test_prunes_nothing_that_is_to_be_kept(applier: Applier, client: Client) -> None:
+    await applier.apply(OWNER, [child("a", data={}), child("given-up", data={})])
+    result = await applier.apply(OWNER, [], keep=lambda key: key.name != "given-up")
+    assert [key.name for key in result.deleted] == ["given-up"]
     assert ("ConfigMap", "a") in client.objects
 
 
