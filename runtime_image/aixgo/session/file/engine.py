@@ -280,7 +280,7 @@ class FileEngine:
         """Make a change that is not made often."""
         if self._durable:
             await self._committer.commit(what, change)
-        else:
+        elif not self._apply_at_once(what, change):
             await self._run(what, lambda: self._apply(change))
         self._store.changed(change.log)
         result: T = change.result
