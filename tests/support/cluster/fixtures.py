@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +14,24 @@ from tests.support.cluster.kind import Cluster, KindCluster, cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+#: Names a file that is there while a cluster is up which this run has started.
+_OURS = "AIXGO_CLUSTER_OF_THIS_RUN"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell the processes of the tests where to say that they have started a cluster."""
+    if not hasattr(config, "workerinput"):
+        os.environ[_OURS] = str(Path(tempfile.gettempdir()) / f"aixgo-cluster-of-{os.getpid()}")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the cluster of a process that was killed: so end those of a run that is interrupted."""
+    ours = Path(os.environ[_OURS])
+    if not hasattr(config, "workerinput") and ours.exists():
+        cluster().down()
+        ours.unlink()
 
 
 @contextlib.contextmanager
@@ -42,6 +62,9 @@ def kind_cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
     """
     chosen = cluster()
     ours = isinstance(chosen, KindCluster) and not chosen.status()["running"]
+    mark = Path(os.environ[_OURS])
+    if ours:
+        mark.touch()
     try:
         with _visible(pytestconfig):
             chosen.up(nodes=int(os.environ.get("AIXGO_KIND_NODES", "1")))
@@ -49,3 +72,4 @@ def kind_cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
     finally:
         if ours:
             chosen.down()
+            mark.unlink()
