@@ -167,6 +167,7 @@ class Terminal:
         os.close(self._terminal)
 
 
+@pytest.mark.usefixtures("hang_ups")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_conversation_and_leaves_nothing_of_a_call(
     served: Served, number: signal.Signals

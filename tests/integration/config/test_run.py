@@ -212,6 +212,7 @@ def test_several_agents_of_one_role() -> None:
         assert process.stop() == 0
 
 
+@pytest.mark.usefixtures("hang_ups")
 @pytest.mark.parametrize(
     "numbers",
     [[signal.SIGTERM], [signal.SIGHUP, signal.SIGHUP]],
