@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 from benchmarks.common.workers import run_worker
 from benchmarks.runtime.agents import CHUNK, CHUNKS
+from benchmarks.runtime.frames import call_light
 from benchmarks.runtime.servers import SERVER_NAME
 
 from aixgo.message import Message
@@ -32,7 +33,7 @@ class Target:
     """The connections to one server."""
 
     def __init__(self, port: int, tls: str | None, pids: list[int], connections: int) -> None:
-        self.pids = pids
+        self.pids, self.port, self.connections = pids, port, connections
         options = [("grpc.use_local_subchannel_pool", 1)]  # else channels of one address share a connection
         self._channels = [
             grpc.aio.secure_channel(f"{SERVER_NAME}:{port}", _credentials(Path(tls)), options)
@@ -86,6 +87,17 @@ class Client:
             return 1
 
         return await _window(call, target, clients, seconds)
+
+    async def _light(self, target: Target, clients: int, seconds: float) -> dict[str, Any]:
+        body = _request("echo")
+        answer = pb.ExecuteResponse.FromString(await target.execute(0, body))
+        if _TEXT not in answer.output.payload:
+            raise AssertionError(f"{answer.output.payload} is no echo")
+        cpu, begin = _cpu_seconds(target.pids), time.perf_counter()
+        times = await call_light(target.port, _EXECUTE, body, target.connections, clients, seconds)
+        elapsed = time.perf_counter() - begin
+        cpu = _cpu_seconds(target.pids) - cpu
+        return {"times": times, "count": len(times), "elapsed": elapsed, "cpu": cpu}
 
     async def _remember(self, target: Target, clients: int, seconds: float) -> dict[str, Any]:
         bodies = []

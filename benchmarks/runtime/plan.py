@@ -37,7 +37,7 @@ STEPS: Final = (
     _sessions("x32", 32),
     Step("stream x1", ("bare", "aixgo"), "tokens", 1),
     Step("stream x8", ("bare", "aixgo"), "tokens", 8),
-    Step("processes x64", ("one-process", "two-processes"), "echo", 64),
+    Step("processes x64", ("one-process", "two-processes"), "light", 64),
 )
 #: Parts of a round, and seconds of each.
 PARTS: Final = 4
