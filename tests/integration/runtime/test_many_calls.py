@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -119,41 +120,35 @@ async def test_more_calls_than_are_taken_at_a_time_run(service: Service, server:
     assert [answer.session_id for answer in answers] == [str(number) for number in range(4 * AT_A_TIME)]
 
 
-async def test_a_stop_lets_calls_end_and_leaves_no_task(service: Service) -> None:
+@asynccontextmanager
+async def busy(service: Service) -> AsyncIterator[tuple[RpcServer, list[asyncio.Future[Any]]]]:
+    """A server with calls that have begun; in the end no task of it may be left."""
     before = asyncio.all_tasks()
     server = RpcServer(service, "127.0.0.1:0", None, [])
     await server.start()
-    channel = grpc.aio.insecure_channel(f"127.0.0.1:{server.port}")
-    stub: Any = pb_grpc.AgentServiceStub(channel)  # type: ignore[no-untyped-call]
-    calls = [asyncio.ensure_future(stub.Execute(request(number))) for number in range(2 * AT_A_TIME)]
-    await service.until(2 * AT_A_TIME)
-    stopping = asyncio.create_task(server.stop(LIMIT))
-    await asyncio.sleep(0)
-    assert not stopping.done()
-    service.go_on.set()
-    await asyncio.wait_for(asyncio.gather(*calls), LIMIT)
-    await asyncio.wait_for(stopping, LIMIT)
-    await channel.close()
-    await _until_only(before)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub: Any = pb_grpc.AgentServiceStub(channel)  # type: ignore[no-untyped-call]
+        calls = [asyncio.ensure_future(stub.Execute(request(number))) for number in range(2 * AT_A_TIME)]
+        await service.until(2 * AT_A_TIME)
+        yield server, calls
+    await until(lambda: asyncio.all_tasks() <= before, "no task is left")
+
+
+async def test_a_stop_lets_calls_end_and_leaves_no_task(service: Service) -> None:
+    async with busy(service) as (server, calls):
+        stopping = asyncio.create_task(server.stop(LIMIT))
+        await asyncio.sleep(0)
+        assert not stopping.done()
+        service.go_on.set()
+        await asyncio.wait_for(asyncio.gather(*calls), LIMIT)
+        await asyncio.wait_for(stopping, LIMIT)
 
 
 async def test_a_hard_stop_ends_calls_and_leaves_no_task(service: Service) -> None:
-    before = asyncio.all_tasks()
-    server = RpcServer(service, "127.0.0.1:0", None, [])
-    await server.start()
-    channel = grpc.aio.insecure_channel(f"127.0.0.1:{server.port}")
-    stub: Any = pb_grpc.AgentServiceStub(channel)  # type: ignore[no-untyped-call]
-    calls = [asyncio.ensure_future(stub.Execute(request(number))) for number in range(2 * AT_A_TIME)]
-    await service.until(2 * AT_A_TIME)
-    await asyncio.wait_for(server.stop(0), LIMIT)
-    ends = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), LIMIT)
-    assert all(isinstance(end, grpc.aio.AioRpcError) for end in ends)
-    await channel.close()
-    await _until_only(before)
-
-
-async def _until_only(tasks: set[asyncio.Task[Any]]) -> None:
-    await until(lambda: asyncio.all_tasks() <= tasks, "no task is left")
+    async with busy(service) as (server, calls):
+        await asyncio.wait_for(server.stop(0), LIMIT)
+        ends = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), LIMIT)
+        assert all(isinstance(end, grpc.aio.AioRpcError) for end in ends)
 
 
 @pytest.mark.parametrize("release", [grpc.__version__, "9.0.0"])
