@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: So many calls of a method are taken without asking again.
 AT_A_TIME: Final = 32
+#: Time for the tasks of calls that are over. They need a few passes of the event loop.
+LAST_STEPS_SECONDS: Final = 1.0
 #: The releases of gRPC whose inner parts are known to be as they are used here. With others calls are taken
 #: one at a time, as grpc.aio does it.
 KNOWN: Final = ("1.85.",)
@@ -63,6 +65,13 @@ class _Core(cygrpc.AioServer):  # type: ignore[misc]
         """Register methods by their full names."""
         super().add_registered_method_handlers(method_handlers)
         self._handlers.update(method_handlers)
+
+    async def shutdown(self, grace: float | None) -> None:
+        """End the calls, and see their tasks end: cancelled with the event loop they would log errors."""
+        await super().shutdown(grace)
+        left = self._running - {asyncio.current_task()}
+        if left:
+            await asyncio.wait(left, timeout=LAST_STEPS_SECONDS)
 
     def _make_request_call_future(self, method: bytes | None) -> asyncio.Future[Any]:
         """Return what gRPC's loop waits for: of a registered method no call, only the end."""

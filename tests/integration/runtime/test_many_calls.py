@@ -151,6 +151,16 @@ async def test_a_hard_stop_ends_calls_and_leaves_no_task(service: Service) -> No
         assert all(isinstance(end, grpc.aio.AioRpcError) for end in ends)
 
 
+async def test_after_a_stop_no_call_has_a_task(service: Service) -> None:
+    """Else the end of the event loop cancels it, and gRPC logs that as an error."""
+    before = asyncio.all_tasks()
+    async with busy(service) as (server, calls):
+        await asyncio.wait_for(server.stop(0), LIMIT)
+        left = {task.get_coro().__name__ for task in asyncio.all_tasks() - before}
+        assert "_schedule_rpc_coro" not in left
+        await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), LIMIT)
+
+
 @pytest.mark.parametrize("release", [grpc.__version__, "9.0.0"])
 async def test_methods_that_do_not_exist(
     release: str, service: Service, monkeypatch: pytest.MonkeyPatch
