@@ -27,7 +27,7 @@ from aixgo_operator.kube.errors import RefusedError
 from aixgo_operator.kube.resources import CERTIFICATES, CONFIG_MAPS, DEPLOYMENTS, SECRETS
 from aixgo_operator.pki.issue import LeafRequest
 from aixgo_operator.reconcile.certificates import observe_leaf, observe_secret
-from aixgo_operator.reconcile.describe import describe
+from aixgo_operator.reconcile.describe import with_outcome
 from aixgo_operator.reconcile.keys import Key
 from aixgo_operator.reconcile.observe import (
     observe_deployment,
@@ -115,12 +115,7 @@ async def reconcile_runtime(context: Context, key: Key) -> Requeue:
 
     observation = await _observe(context, resolved, references, rendered, certificates)
     await tell_refusals(context, resolved, observation)
-    if applied.waiting:
-        observation = replace(observation, unwritten=applied.unwritten)
-    if applied.refused:
-        observation = replace(
-            observation, reconcile_error=describe(*applied.refused), stuck=applied.refused_for_good
-        )
+    observation = with_outcome(observation, applied)
     settled = await _conclude(context, manifest, resolved, observation)
     if applied.refused:
         raise RefusedError(applied.refused[0])  # the queue tries again with growing pauses

@@ -27,7 +27,7 @@ from aixgo_operator.kube.errors import ConflictError, ForbiddenError, RefusedErr
 from aixgo_operator.kube.resources import REDIS_REPLICATIONS, SECRETS, SESSION_BACKENDS
 from aixgo_operator.pki.issue import LeafRequest
 from aixgo_operator.probe.redis_info import ProbeError
-from aixgo_operator.reconcile.describe import describe
+from aixgo_operator.reconcile.describe import with_outcome
 from aixgo_operator.reconcile.observe_backend import endpoint, observe_backend
 from aixgo_operator.reconcile.pace import next_look
 from aixgo_operator.reconcile.referenced import secret_data
@@ -106,12 +106,7 @@ async def reconcile_backend(context: Context, key: Key) -> Requeue:
         snapshot = replace(await context.collector.backend(backend), name_conflicts=snapshot.name_conflicts)
 
     observation = await observe_backend(context, resolved, snapshot, rendered)
-    if applied.waiting:
-        observation = replace(observation, unwritten=applied.unwritten)
-    if applied.refused:
-        observation = replace(
-            observation, reconcile_error=describe(*applied.refused), stuck=applied.refused_for_good
-        )
+    observation = with_outcome(observation, applied)
     status = await _conclude(context, manifest, resolved, observation)
     if applied.refused:
         raise RefusedError(applied.refused[0])  # the queue tries again with growing pauses
@@ -249,19 +244,24 @@ async def _set_protection(context: Context, manifest: Manifest, *, wanted: bool)
 
 def _waits_for_consumers(manifest: Manifest, resolved: ResolvedBackend) -> bool:
     """Whether the deletion is held up by AgentRuntimes that use the backend."""
-    metadata = manifest["metadata"]
-    held = FINALIZER_SESSION_PROTECTION in (metadata.get("finalizers") or ())
-    forced = (metadata.get("annotations") or {}).get(ANNOTATION_FORCE_DELETE) == "true"
-    return held and not forced and bool(resolved.consumers)
+    return _is_protected(manifest) and not _is_forced(manifest) and bool(resolved.consumers)
+
+
+def _is_protected(manifest: Manifest) -> bool:
+    return FINALIZER_SESSION_PROTECTION in (manifest["metadata"].get("finalizers") or ())
+
+
+def _is_forced(manifest: Manifest) -> bool:
+    """Whether somebody wants the deletion to end, whoever uses the backend."""
+    return (manifest["metadata"].get("annotations") or {}).get(ANNOTATION_FORCE_DELETE) == "true"
 
 
 async def _delete(
     context: Context, key: Key, manifest: Manifest, resolved: ResolvedBackend, snapshot: Snapshot
 ) -> Requeue:
-    if FINALIZER_SESSION_PROTECTION not in (manifest["metadata"].get("finalizers") or ()):
+    if not _is_protected(manifest):
         return Requeue()  # gone in a moment, or held by somebody else's finalizer
-    annotations = manifest["metadata"].get("annotations") or {}
-    if annotations.get(ANNOTATION_FORCE_DELETE) != "true" and _purges(resolved):
+    if not _is_forced(manifest) and _purges(resolved):
         try:
             more = await _purge(context, resolved, snapshot)
         except ProbeError as error:

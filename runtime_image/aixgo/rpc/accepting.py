@@ -16,7 +16,7 @@ from grpc._cython import cygrpc
 from grpc.aio import _server as grpc_server
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
 
 #: So many calls of a method are taken without asking again.
 AT_A_TIME: Final = 32
@@ -35,11 +35,37 @@ def many_at_a_time() -> bool:
 def make_server(options: Sequence[tuple[str, int]]) -> grpc.aio.Server:
     """Return a server that runs nothing yet, with these channel arguments.
 
-    Calls of registered methods are taken many at a time, those of generic handlers one by one.
+    Its services are added through :func:`called_often` or :func:`called_seldom`.
     """
     if not many_at_a_time():
         return grpc.aio.server(options=list(options))
     return cast("grpc.aio.Server", _ManyCalls(options))
+
+
+def called_often(server: grpc.aio.Server) -> Any:
+    """Return what takes a service, as generated code gives it, whose calls are taken many at a time."""
+    return server if isinstance(server, _ManyCalls) else called_seldom(server)
+
+
+def called_seldom(server: grpc.aio.Server) -> Any:
+    """Return what takes a service, as generated code gives it, whose calls are taken one at a time."""
+    return _Unregistered(server)
+
+
+class _Unregistered:
+    """Gives a server the methods of a service by its generic handler alone.
+
+    Generated code registers each of them by its name, too. grpc.aio then waits for a call of each, and every
+    call pays for all these waits; methods that are found by their name when a call comes share one.
+    """
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
+
+    def add_registered_method_handlers(
+        self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
+    ) -> None:
+        """Do nothing."""
 
 
 class _ManyCalls(grpc_server.Server):

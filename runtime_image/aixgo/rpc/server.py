@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -10,11 +10,11 @@ from grpc_reflection.v1alpha import reflection
 
 from aixgo.rpc import agent_service_pb2 as pb
 from aixgo.rpc import agent_service_pb2_grpc as pb_grpc
-from aixgo.rpc.accepting import make_server, many_at_a_time
+from aixgo.rpc.accepting import called_often, called_seldom, make_server
 from aixgo.runtime.errors import ListenError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     import grpc.aio
 
@@ -51,22 +51,6 @@ def server_options(config: GrpcConfig, drain_seconds: int) -> list[tuple[str, in
     return options
 
 
-class _Unregistered:
-    """Gives a server the methods of a service by its generic handler alone.
-
-    Generated code registers each of them by its name, too. grpc.aio then waits for a call of each, and every
-    call pays for all these waits; methods that are found by their name when a call comes share one.
-    """
-
-    def __init__(self, server: grpc.aio.Server) -> None:
-        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
-
-    def add_registered_method_handlers(
-        self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
-    ) -> None:
-        """Do nothing."""
-
-
 class RpcServer:
     """A grpc.aio server with AgentService, health and reflection."""
 
@@ -90,14 +74,13 @@ class RpcServer:
             ListenError: a port cannot be bound.
         """
         self._server = make_server(options)
-        unregistered: Any = _Unregistered(self._server)
         self._health = health.aio.HealthServicer()
         self._reported: dict[str, bool] = {}
-        registered = self._server if many_at_a_time() else unregistered
-        pb_grpc.add_AgentServiceServicer_to_server(service, registered)  # type: ignore[no-untyped-call]
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, unregistered)
+        pb_grpc.add_AgentServiceServicer_to_server(service, called_often(self._server))  # type: ignore[no-untyped-call]
+        seldom = called_seldom(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, seldom)
         names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, unregistered)
+        reflection.enable_server_reflection(names, seldom)
         #: The real ports, in the order of the addresses.
         self.ports = tuple(
             self._bind(address, credentials)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
@@ -231,7 +231,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
     def _runner(self, manager: Manager) -> TurnRunner:
         """Return the runner of turns on the sessions of a manager; there is one manager most of the time."""
         if self._stateful.sessions is not manager:
-            self._stateful = TurnRunner(manager, self._metrics, self._tracing, self._check_answer)
+            self._stateful = replace(self._stateless, sessions=manager)
         return self._stateful
 
     def _check_answer(self, answer: Message) -> None:
